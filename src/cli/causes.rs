@@ -1,0 +1,139 @@
+//! Each library's error becomes a [`CliError`] here: its kind, hence its exit code, is chosen once.
+
+use super::error::{CliError, Kind};
+use crate::engine::fault::Left;
+use crate::engine::run::End;
+use crate::ops::OpError;
+use crate::ops::apply::Report;
+use crate::registry::RegistryError;
+use crate::sandbox::SandboxError;
+use crate::spec::Invalid;
+
+impl From<Invalid> for CliError {
+    fn from(invalid: Invalid) -> Self {
+        Self::new(Kind::Usage, "invalid_spec", heading(&invalid)).diagnostics(invalid.errors)
+    }
+}
+
+fn heading(invalid: &Invalid) -> String {
+    match invalid.errors.len() {
+        1 => "1 error in what was given; nothing was touched".to_owned(),
+        n => format!("{n} errors in what was given; nothing was touched"),
+    }
+}
+
+impl From<RegistryError> for CliError {
+    fn from(error: RegistryError) -> Self {
+        let kind = match &error {
+            RegistryError::Locked(_) | RegistryError::Fenced { .. } => Kind::Locked,
+            RegistryError::Database { code, .. } if code == "client" => Kind::Bug,
+            _ => Kind::Failed,
+        };
+        Self::new(kind, error.code(), error.to_string()).hints(error.hint())
+    }
+}
+
+impl From<SandboxError> for CliError {
+    fn from(error: SandboxError) -> Self {
+        let mut told = Self::failed(error.code(), error.to_string());
+        let mut next = std::error::Error::source(&error);
+        while let Some(cause) = next {
+            told = told.cause(cause);
+            next = cause.source();
+        }
+        told.hints(error.hint())
+    }
+}
+
+impl From<OpError> for CliError {
+    fn from(error: OpError) -> Self {
+        let words = error.to_string();
+        match error {
+            OpError::Registry(e) => e.into(),
+            OpError::Spec { invalid, .. } => invalid.into(),
+            OpError::Templates(invalid) => Self::new(Kind::Usage, "invalid_templates", words).diagnostics(invalid.errors),
+            OpError::Migration { bad, .. } => Self::new(Kind::Usage, "invalid_migration", words).cause(bad),
+            OpError::Exists { tenant, .. } => Self::failed("exists", words)
+                .hint(format!("`labctl tenant apply {tenant}` makes it as its spec says; `labctl tenant show {tenant}` shows what it has")),
+            OpError::OtherStack { .. } => Self::failed("other_stack", words).hint("a tenant stays in its stack: make a new tenant and move the data"),
+            OpError::Status { tenant, .. } => Self::failed("wrong_status", words).hint(format!("`labctl tenant show {tenant}` shows how it stands")),
+            OpError::WrongAccount { .. } => {
+                Self::failed("wrong_account", words).hint("check --profile, and the AWS profile or credentials in your environment; nothing was touched")
+            }
+            OpError::Outside { fault, .. } => {
+                let told = Self::failed(fault.code.clone(), words).cause(&fault);
+                told.hints(fault.hint)
+            }
+            OpError::Profile { .. } => Self::new(Kind::Usage, "invalid_profile", words),
+            OpError::Problems { problems, .. } => {
+                let mut told = Self::failed(problems.first().map_or("problems", |p| &p.code), words).left("nothing: the plan was not begun");
+                for problem in problems {
+                    told = told.cause(format!("{}/{}: {}", problem.address.kind, problem.address.name, problem.message));
+                    if !told.hints.contains(&problem.hint) {
+                        told = told.hint(problem.hint);
+                    }
+                }
+                told
+            }
+            OpError::NothingToResume { .. } => Self::failed("nothing_to_resume", words).hint("`labctl operation list --unfinished` lists what can be resumed"),
+            OpError::Bug(_) => Self::bug(words),
+        }
+    }
+}
+
+/// As many unfinished steps are named in an error; progress has shown each of them, and the operation lists them all.
+const FEW: usize = 6;
+
+/// How a run that did not complete is told; `None` for one that did.
+pub(super) fn incomplete(report: &Report) -> Option<CliError> {
+    let outcome = report.outcome.as_ref().filter(|o| !o.complete())?;
+    let tenant = &report.tenant.id;
+    let number = report.operation.unwrap_or_default();
+    let done = outcome.ends.values().filter(|e| matches!(e, End::Done(_))).count();
+    let kind = match outcome {
+        o if o.in_doubt() => Kind::InDoubt,
+        o if o.fenced => Kind::Locked,
+        o if o.interrupted => Kind::Interrupted,
+        _ => Kind::Stopped,
+    };
+    let (code, how) = match kind {
+        Kind::InDoubt => ("in_doubt", "is in doubt"),
+        Kind::Locked => ("fenced", "was taken over by another process"),
+        Kind::Interrupted => ("interrupted", "was interrupted"),
+        _ => ("stopped", "stopped part-way"),
+    };
+    let mut told = CliError::new(kind, code, format!("operation {number} of tenant `{tenant}` {how}: {done} of {} steps are done", outcome.ends.len()));
+    let name = |a: &crate::engine::kind::Address| format!("{}/{}", a.kind, a.name);
+    for (address, end) in &outcome.ends {
+        let (End::Failed(fault) | End::InDoubt(fault)) = end else { continue };
+        if kind == Kind::Stopped && told.code == "stopped" {
+            told.code.clone_from(&fault.code);
+        }
+        told = told.cause(format!("{}: {fault}", name(address)));
+        told = match &fault.left {
+            Left::Nothing => told,
+            Left::Made(what) => told.left(format!("{}: {what}", name(address))),
+            Left::Unknown(what) => told.left(format!("{}: perhaps {what}; resuming looks for it first", name(address))),
+        };
+        told = told.hints(fault.hint.clone());
+    }
+    if let Some(why) = &outcome.journal {
+        told = told.cause(why);
+    }
+    let because = |(address, end): (&_, &_)| match end {
+        End::Skipped(why) => Some(format!("{} ({why})", name(address))),
+        _ => None,
+    };
+    let skipped: Vec<_> = outcome.ends.iter().filter_map(because).collect();
+    if !skipped.is_empty() {
+        told = told.cause(match skipped.len() {
+            ..=FEW => format!("not finished: {}", skipped.join(", ")),
+            n => format!("not finished: {n} steps; `labctl operation show {number}` lists them"),
+        });
+    }
+    if done > 0 {
+        told = told.left(format!("what the {done} finished steps have made, kept and on record: `labctl tenant show {tenant}`"));
+    }
+    let when = if kind == Kind::Interrupted { "" } else { "once mended, " };
+    Some(told.hint(format!("{when}go on with `labctl operation resume {number}`")))
+}

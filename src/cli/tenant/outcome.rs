@@ -1,0 +1,144 @@
+//! What create, apply and resume have in common: prepare, agree, run, tell.
+
+use serde::Serialize;
+
+use super::sketch::{Sketch, about, counted};
+use crate::cli::causes::incomplete;
+use crate::cli::output::{Format, Row, Sheet, View};
+use crate::cli::progress::short;
+use crate::cli::{Cli, CliError, signals};
+use crate::kinds::KINDS;
+use crate::ops::Site;
+use crate::ops::apply::{Prepared, Report, Verb, prepare};
+use crate::registry::TenantView;
+use crate::registry::tenants::ResourceLine;
+use crate::spec::TenantSpec;
+
+/// A tenant after a run: to programs as `tenant show` has it, to people in brief, a line for each kind.
+#[derive(Serialize)]
+#[serde(transparent)]
+struct Brief<'a>(&'a TenantView);
+
+/// What a tenant has of one kind.
+#[derive(Serialize)]
+struct OfKind<'a> {
+    kind: &'a str,
+    has: Vec<&'a ResourceLine>,
+}
+
+impl Row for OfKind<'_> {
+    const COLUMNS: &'static [&'static str] = &["kind", "has"];
+
+    fn cells(&self) -> Vec<String> {
+        let name = |r: &ResourceLine| r.address.rsplit('/').next().unwrap_or_default().to_owned();
+        let has = match self.has.as_slice() {
+            [one] => one.id.clone().unwrap_or_else(|| name(one)),
+            all => all.iter().map(|r| name(r)).collect::<Vec<_>>().join(", "),
+        };
+        vec![self.kind.to_owned(), has]
+    }
+}
+
+impl View for Brief<'_> {
+    fn view(&self) -> Sheet {
+        let mut kinds: Vec<OfKind<'_>> = Vec::new();
+        for resource in &self.0.resources {
+            match kinds.iter_mut().find(|k| k.kind == resource.kind) {
+                Some(of_kind) => of_kind.has.push(resource),
+                None => kinds.push(OfKind { kind: &resource.kind, has: vec![resource] }),
+            }
+        }
+        Sheet::new().rows(&self.0.display_name, &kinds)
+    }
+}
+
+/// Brings a tenant to what its spec says, showing progress, and prints the tenant.
+///
+/// # Errors
+/// Those of preparing; 3, 4, 5 or 130 for a run that did not complete.
+pub(in crate::cli) async fn carry_out(cli: &Cli, site: &Site, spec: &TenantSpec, verb: Verb) -> Result<(), CliError> {
+    let stop = signals::listen(cli);
+    let prepared = prepare(site, spec, verb, cli.command_line()).await?;
+    if let Err(refused) = agree(cli, &prepared) {
+        prepared.abandon().await;
+        return Err(refused);
+    }
+    announce(cli, &prepared, &spec.id);
+    let progress = cli.progress();
+    let report = prepared.carry_out(&progress, stop).await;
+    drop(progress);
+    let report = report?;
+    if let Some(error) = incomplete(&report) {
+        return Err(error);
+    }
+    tell(cli, &report)
+}
+
+/// What destroys is shown and agreed to; everything else goes on at once.
+fn agree(cli: &Cli, prepared: &Prepared<'_>) -> Result<(), CliError> {
+    let counts = prepared.plan.counts();
+    if counts.delete == 0 && counts.replace == 0 {
+        return Ok(());
+    }
+    let _alive = prepared.keep_alive();
+    cli.say.sheet(&Sketch::of(&prepared.plan).view());
+    let data = if prepared.plan.deletes_data(KINDS) { ", data among it" } else { "" };
+    cli.ask.confirm(&format!("This deletes or replaces {} resources{data}. Go on?", counts.delete + counts.replace))
+}
+
+fn announce(cli: &Cli, prepared: &Prepared<'_>, id: &str) {
+    if prepared.is_empty() {
+        return;
+    }
+    if let Some(number) = prepared.continues() {
+        cli.say.status(format!("Going on with operation {number} of tenant {id}"));
+    }
+    let desired = prepared.desired();
+    let (counts, (_, seconds)) = (prepared.plan.counts(), prepared.plan.critical_path());
+    let on_aws = if site_is_sandbox(&desired.environment) { String::new() } else { format!(", {}", about(seconds)) };
+    cli.say.status(format!("Tenant {id} ({}, {}, {}): {}{on_aws}", desired.stack, desired.tier, desired.isolation, counted(&counts)));
+}
+
+fn site_is_sandbox(environment: &str) -> bool {
+    environment == crate::config::SANDBOX
+}
+
+/// `1 resource`, `2 resources`.
+fn count(n: u64, what: &str) -> String {
+    if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
+}
+
+fn tell(cli: &Cli, report: &Report) -> Result<(), CliError> {
+    let tenant = &report.tenant;
+    match &report.outcome {
+        None => cli.say.status(format!("Tenant {} is as its spec says: no changes.", tenant.id)),
+        Some(_) => {
+            let calls: u64 = report.calls.values().sum();
+            cli.say.status(format!(
+                "Tenant {} is {} in {}: {} (operation {}, {}, {})",
+                tenant.id,
+                tenant.status,
+                cli.settings()?.profile.name(),
+                count(tenant.resources.len() as u64, "resource"),
+                report.operation.unwrap_or_default(),
+                count(calls, "AWS call"),
+                short(report.took),
+            ));
+        }
+    }
+    let changed = report.outcome.is_some();
+    if changed || cli.out.format() != Format::Table {
+        cli.out.object(&Brief(tenant))?;
+    }
+    if changed {
+        cli.say.hint(format!(
+            "`labctl tenant show {}` shows every id, `labctl operation show {}` how it went",
+            tenant.id,
+            report.operation.unwrap_or_default()
+        ));
+        if cli.settings()?.profile.name() == crate::config::SANDBOX {
+            cli.say.hint("`eval \"$(labctl sandbox env)\"` lets aws and psql look at the same world");
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,61 @@
+//! `labctl tenant show`
+
+use serde::Serialize;
+
+use crate::cli::help::examples;
+use crate::cli::output::{Row, Sheet, View};
+use crate::cli::{Cli, CliError};
+use crate::registry::TenantView;
+use crate::registry::tenants::ResourceLine;
+
+/// Show a tenant: how it stands, and everything it has
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = examples(&[
+    ("For people", "labctl tenant show city-lab"),
+    ("The bucket's name, for a script", "labctl tenant show hospital-a -o json | jq -r '.resources[] | select(.kind == \"s3_bucket\").id'"),
+]))]
+pub struct Args {
+    /// The tenant's id
+    id: String,
+}
+
+/// A tenant, for output: the registry's own shape.
+#[derive(Debug, Serialize)]
+#[serde(transparent)]
+struct Shown(TenantView);
+
+impl Row for ResourceLine {
+    const COLUMNS: &'static [&'static str] = &["resource", "status", "id"];
+
+    fn cells(&self) -> Vec<String> {
+        let short = self.address.split_once('/').map_or(self.address.as_str(), |(_, rest)| rest);
+        vec![short.to_owned(), self.status.to_string(), self.id.clone().unwrap_or_else(|| "-".to_owned())]
+    }
+}
+
+impl View for Shown {
+    fn view(&self) -> Sheet {
+        let t = &self.0;
+        Sheet::new()
+            .field("id", &t.id)
+            .maybe("external_id", t.external_id.as_ref())
+            .field("display_name", &t.display_name)
+            .field("subdomain", &t.subdomain)
+            .field("stack", &t.stack)
+            .field("tier", &t.tier)
+            .field("isolation", &t.isolation)
+            .field("status", t.status)
+            .field("revision", t.revision)
+            .field("provisioned_at", t.provisioned_at.map_or_else(|| "never".to_owned(), |at| at.format("%Y-%m-%d %H:%M:%S UTC").to_string()))
+            .maybe("operation", t.operation)
+            .rows(format!("{} resources", t.resources.len()), &t.resources)
+    }
+}
+
+/// Runs it.
+///
+/// # Errors
+/// 1 when there is no such tenant.
+pub async fn run(args: Args, cli: &Cli) -> Result<(), CliError> {
+    cli.out.object(&Shown(cli.registry().await?.tenant_view(&args.id).await?))
+}

@@ -1,0 +1,360 @@
+//! `labctl.toml`: text → profiles. Pure. Unknown keys are refused, every one of them at once, with line and suggestion.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use miette::{Diagnostic, LabeledSpan, NamedSource, SourceCode};
+use serde::Deserialize;
+use serde::de::{DeserializeOwned, Error as _, Visitor};
+use toml::Spanned;
+use toml::de::{DeTable, DeValue, ValueDeserializer};
+
+use super::{Tls, nearest};
+
+/// One thing that is wrong in a file, and where.
+#[derive(Debug, Clone)]
+pub struct Problem {
+    /// For people.
+    pub message: String,
+    /// What to do about it.
+    pub hint: Option<String>,
+    span: Range<usize>,
+    source: Arc<NamedSource<String>>,
+}
+
+impl Problem {
+    /// Line, from 1.
+    pub fn line(&self) -> usize {
+        self.source.inner()[..self.span.start.min(self.source.inner().len())].matches('\n').count() + 1
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Problem {}
+
+impl Diagnostic for Problem {
+    fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
+        self.hint.as_ref().map(|h| Box::new(h) as Box<dyn fmt::Display>)
+    }
+
+    fn source_code(&self) -> Option<&dyn SourceCode> {
+        Some(self.source.as_ref())
+    }
+
+    fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
+        Some(Box::new(std::iter::once(LabeledSpan::new_primary_with_span(None, self.span.clone()))))
+    }
+}
+
+/// What the file says, checked.
+#[derive(Debug, Default)]
+pub(super) struct File {
+    pub(super) templates: Option<PathBuf>,
+    pub(super) profiles: BTreeMap<String, ProfileTable>,
+}
+
+#[derive(Deserialize)]
+struct Top {
+    #[serde(default)]
+    templates: Option<PathBuf>,
+    #[serde(default, rename = "profiles")]
+    _profiles: serde::de::IgnoredAny,
+}
+
+/// `[profiles.<name>]`.
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct ProfileTable {
+    #[serde(default)]
+    pub(super) environment: Option<String>,
+    pub(super) region: Spanned<String>,
+    #[serde(default)]
+    pub(super) account_id: Option<Spanned<String>>,
+    #[serde(default)]
+    pub(super) aws_profile: Option<String>,
+    #[serde(default)]
+    pub(super) endpoint_url: Option<Spanned<String>>,
+    pub(super) registry: RegistryTable,
+    #[serde(default)]
+    pub(super) platform: serde_json::Map<String, serde_json::Value>,
+    #[serde(default)]
+    pub(super) tunnels: BTreeMap<Spanned<String>, Spanned<String>>,
+}
+
+/// `[profiles.<name>.registry]`.
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct RegistryTable {
+    pub(super) host: String,
+    #[serde(default = "postgres_port")]
+    pub(super) port: u16,
+    #[serde(default = "labctl")]
+    pub(super) database: String,
+    #[serde(default = "labctl")]
+    pub(super) user: String,
+    #[serde(default)]
+    pub(super) password_secret_arn: Option<Spanned<String>>,
+    #[serde(default)]
+    pub(super) pgpass: Option<PathBuf>,
+    #[serde(default)]
+    pub(super) tls: Tls,
+    #[serde(default)]
+    pub(super) root_certificate: Option<PathBuf>,
+}
+
+fn postgres_port() -> u16 {
+    5432
+}
+
+fn labctl() -> String {
+    "labctl".to_owned()
+}
+
+/// Reads a whole file. `path` is only for the messages.
+///
+/// # Errors
+/// Everything that is wrong with it, in the order of lines.
+pub(super) fn parse(path: &Path, text: &str) -> Result<File, Vec<Problem>> {
+    let mut reader = Reader { source: Arc::new(NamedSource::new(path.display().to_string(), text.to_owned())), problems: Vec::new() };
+    let file = match DeTable::parse_recoverable(text) {
+        (table, errors) if errors.is_empty() => reader.file(table),
+        (_, errors) => {
+            for error in errors {
+                reader.toml_error(&error, 0..0);
+            }
+            None
+        }
+    };
+    reader.problems.sort_by_key(|p| p.span.start);
+    match file {
+        Some(file) if reader.problems.is_empty() => Ok(file),
+        _ => Err(reader.problems),
+    }
+}
+
+struct Reader {
+    source: Arc<NamedSource<String>>,
+    problems: Vec<Problem>,
+}
+
+type Table<'i> = DeTable<'i>;
+
+impl Reader {
+    fn wrong(&mut self, span: Range<usize>, message: impl Into<String>, hint: Option<String>) {
+        self.problems.push(Problem { message: message.into(), hint, span, source: Arc::clone(&self.source) });
+    }
+
+    fn toml_error(&mut self, error: &toml::de::Error, otherwise: Range<usize>) {
+        self.wrong(error.span().unwrap_or(otherwise), error.message(), None);
+    }
+
+    fn file(&mut self, table: Spanned<Table<'_>>) -> Option<File> {
+        let span = table.span();
+        self.unknown_keys::<Top>(table.get_ref(), "at the top of the file");
+        let mut file = File::default();
+        if let Some(profiles) = table.get_ref().get("profiles") {
+            match profiles.get_ref() {
+                DeValue::Table(profiles) => {
+                    for (name, profile) in profiles {
+                        if let Some(read) = self.profile(name, profile) {
+                            file.profiles.insert(name.get_ref().to_string(), read);
+                        }
+                    }
+                }
+                _ => self.wrong(profiles.span(), "`profiles` must be a table: [profiles.<name>]", None),
+            }
+        }
+        file.templates = self.typed::<Top>(&Spanned::new(span.clone(), DeValue::Table(table.into_inner())), span)?.templates;
+        Some(file)
+    }
+
+    fn profile(&mut self, name: &Spanned<std::borrow::Cow<'_, str>>, value: &Spanned<DeValue<'_>>) -> Option<ProfileTable> {
+        let label = name.get_ref();
+        if label == super::SANDBOX {
+            self.wrong(name.span(), "the profile `sandbox` is built in and cannot be described here", Some("give the profile another name".to_owned()));
+            return None;
+        }
+        if let DeValue::Table(table) = value.get_ref() {
+            self.unknown_keys::<ProfileTable>(table, &format!("in [profiles.{label}]"));
+            if let Some(DeValue::Table(registry)) = table.get("registry").map(Spanned::get_ref) {
+                self.unknown_keys::<RegistryTable>(registry, &format!("in [profiles.{label}.registry]"));
+            }
+        }
+        let read = self.typed::<ProfileTable>(value, name.span())?;
+        self.check(&read);
+        Some(read)
+    }
+
+    /// What types cannot say: the shape of texts.
+    fn check(&mut self, profile: &ProfileTable) {
+        let region = &profile.region;
+        if !region.get_ref().split('-').all(|part| !part.is_empty()) || region.get_ref().split('-').count() < 3 {
+            self.wrong(region.span(), format!("`{}` is not a region", region.get_ref()), Some("a region looks like eu-central-1".to_owned()));
+        }
+        if let Some(account) = &profile.account_id
+            && (account.get_ref().len() != 12 || !account.get_ref().bytes().all(|b| b.is_ascii_digit()))
+        {
+            self.wrong(account.span(), "an account id has twelve digits", None);
+        }
+        if let Some(url) = &profile.endpoint_url
+            && !["http://", "https://"].iter().any(|scheme| url.get_ref().starts_with(scheme))
+        {
+            self.wrong(url.span(), "an endpoint begins with http:// or https://", None);
+        }
+        if let Some(arn) = &profile.registry.password_secret_arn
+            && !arn.get_ref().starts_with("arn:")
+        {
+            self.wrong(arn.span(), "not an ARN", Some("give the ARN of a secret in Secrets Manager whose JSON has a `password`".to_owned()));
+        }
+        for end in profile.tunnels.iter().flat_map(|(from, to)| [from, to]) {
+            if !is_host_and_port(end.get_ref()) {
+                self.wrong(end.span(), format!("`{}` is not host:port", end.get_ref()), None);
+            }
+        }
+    }
+
+    fn unknown_keys<T: DeserializeOwned>(&mut self, table: &Table<'_>, place: &str) {
+        let known = || fields::<T>().iter().copied();
+        for key in table.keys().filter(|k| !known().any(|f| f == k.get_ref().as_ref())) {
+            let hint = match key.get_ref().as_ref() {
+                "password" => "a password has no place in a file: use password_secret_arn, pgpass or LABCTL_REGISTRY_PASSWORD".to_owned(),
+                other => match nearest(other, known()) {
+                    Some(meant) => format!("did you mean `{meant}`?"),
+                    None => format!("possible: {}", known().collect::<Vec<_>>().join(", ")),
+                },
+            };
+            self.wrong(key.span(), format!("unknown key `{}` {place}", key.get_ref()), Some(hint));
+        }
+    }
+
+    fn typed<T: DeserializeOwned>(&mut self, value: &Spanned<DeValue<'_>>, otherwise: Range<usize>) -> Option<T> {
+        // A missing key is reported on the whole table by the deserializer: the header is what people look for.
+        let whole = value.span();
+        T::deserialize(ValueDeserializer::from(value.clone()))
+            .map_err(|error| {
+                let span = error.span().filter(|s| *s != whole).unwrap_or(otherwise);
+                self.wrong(span, error.message(), None);
+            })
+            .ok()
+    }
+}
+
+fn is_host_and_port(text: &str) -> bool {
+    text.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok_and(|p| p > 0))
+}
+
+/// The keys a struct knows, told by its own `Deserialize`: the names are written down once.
+fn fields<T: DeserializeOwned>() -> &'static [&'static str] {
+    struct Asking<'a>(&'a mut &'static [&'static str]);
+
+    impl<'de> serde::Deserializer<'de> for Asking<'_> {
+        type Error = serde::de::value::Error;
+
+        fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Self::Error> {
+            Err(Self::Error::custom("asked for names only"))
+        }
+
+        fn deserialize_struct<V: Visitor<'de>>(self, _: &'static str, fields: &'static [&'static str], visitor: V) -> Result<V::Value, Self::Error> {
+            *self.0 = fields;
+            self.deserialize_any(visitor)
+        }
+
+        serde::forward_to_deserialize_any! {
+            bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit unit_struct
+            newtype_struct seq tuple tuple_struct map enum identifier ignored_any
+        }
+    }
+
+    let mut names: &'static [&'static str] = &[];
+    // The error is the answer's envelope.
+    let _ = T::deserialize(Asking(&mut names));
+    names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wrong(text: &str) -> Vec<String> {
+        let problems = parse(Path::new("labctl.toml"), text).unwrap_err();
+        problems.iter().map(|p| format!("{}: {}{}", p.line(), p.message, p.hint.as_ref().map(|h| format!(" ({h})")).unwrap_or_default())).collect()
+    }
+
+    const GOOD: &str = r#"
+[profiles.prod]
+region = "eu-central-1"
+[profiles.prod.registry]
+host = "db.example.org"
+[profiles.prod.platform.databases.shared]
+endpoint = "shared.example.org:5432"
+[profiles.prod.tunnels]
+"shared.example.org:5432" = "127.0.0.1:15432"
+"#;
+
+    #[test]
+    fn a_good_file_is_read() {
+        let file = parse(Path::new("labctl.toml"), GOOD).unwrap();
+        let prod = &file.profiles["prod"];
+        assert_eq!(prod.region.get_ref(), "eu-central-1");
+        assert_eq!(prod.registry.port, 5432);
+        assert_eq!(prod.platform["databases"]["shared"]["endpoint"], "shared.example.org:5432");
+    }
+
+    #[test]
+    fn the_example_in_docs_is_a_good_file() {
+        let file = parse(Path::new("labctl.example.toml"), include_str!("../../docs/labctl.example.toml")).unwrap();
+        assert!(file.profiles.len() >= 2, "the example shows more than one profile");
+    }
+
+    #[test]
+    fn every_unknown_key_is_told_at_once_with_line_and_suggestion() {
+        let text = "template = \"t\"\n[profiles.prod]\nregoin = \"x\"\nregion = \"eu-central-1\"\nzzz = 1\n[profiles.prod.registry]\nhost = \"h\"\npasword_secret_arn = \"arn:x\"\npassword = \"p\"\n";
+        insta::assert_snapshot!(wrong(text).join("\n"), @"
+        1: unknown key `template` at the top of the file (did you mean `templates`?)
+        3: unknown key `regoin` in [profiles.prod] (did you mean `region`?)
+        5: unknown key `zzz` in [profiles.prod] (possible: environment, region, account_id, aws_profile, endpoint_url, registry, platform, tunnels)
+        8: unknown key `pasword_secret_arn` in [profiles.prod.registry] (did you mean `password_secret_arn`?)
+        9: unknown key `password` in [profiles.prod.registry] (a password has no place in a file: use password_secret_arn, pgpass or LABCTL_REGISTRY_PASSWORD)
+        ");
+    }
+
+    #[test]
+    fn shapes_are_checked() {
+        let text = GOOD
+            .replace("region = \"eu-central-1\"", "region = \"frankfurt\"\naccount_id = \"123\"\nendpoint_url = \"localhost\"")
+            .replace("127.0.0.1:15432", "127.0.0.1");
+        insta::assert_snapshot!(wrong(&text).join("\n"), @"
+        3: `frankfurt` is not a region (a region looks like eu-central-1)
+        4: an account id has twelve digits
+        5: an endpoint begins with http:// or https://
+        11: `127.0.0.1` is not host:port
+        ");
+    }
+
+    #[test]
+    fn a_missing_key_is_told_at_the_profile_that_misses_it() {
+        assert_eq!(wrong("\n[profiles.prod]\nregion = \"eu-central-1\"\n"), ["2: missing field `registry`"]);
+    }
+
+    #[test]
+    fn a_wrong_type_is_told_where_it_stands() {
+        assert_eq!(wrong(&GOOD.replace("host = \"db.example.org\"", "host = 3")), ["5: invalid type: integer `3`, expected a string"]);
+    }
+
+    #[test]
+    fn broken_toml_is_told_where_it_breaks() {
+        let found = wrong("[profiles.prod\nregion = \"x\"\n");
+        assert!(found[0].starts_with("1: "), "{found:?}");
+    }
+
+    #[test]
+    fn the_sandbox_cannot_be_described() {
+        assert!(wrong("[profiles.sandbox]\nregion = \"x\"\n")[0].contains("built in"));
+    }
+}

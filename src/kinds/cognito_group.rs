@@ -1,0 +1,187 @@
+//! A group in a Cognito user pool: in a shared pool, the tenant's.
+//!
+//! A group's name is unique in its pool, but it carries no tags. Its description does: the words for people, then a last line with
+//! the ownership as compact JSON.
+
+use aws_sdk_cognitoidentityprovider::types::GroupType;
+use serde::{Deserialize, Serialize};
+
+use super::Cx;
+use crate::cloud::fault::{fault, is};
+use crate::cloud::tags::{ADDRESS, Ownership, REGISTRY, TENANT, ownership};
+use crate::engine::fault::Fault;
+use crate::engine::kind::{Change, Deletion, Diff, Identity, Kind, Limit, Observed, Outputs, Ready, Tags, Target, Timing};
+
+/// The kind.
+pub struct CognitoGroup;
+
+/// What a template may say of it.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Spec {
+    /// The pool it is in.
+    pool_id: String,
+    /// Unique there, at most 128 characters.
+    name: String,
+    /// For people; with the line of ownership at most 2,048 characters.
+    description: String,
+}
+
+/// What `observe` reports.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct State {
+    pool_id: String,
+    name: String,
+    description: String,
+    /// Others' settings, sent back when the description changes.
+    role_arn: Option<String>,
+    precedence: Option<i32>,
+}
+
+/// Description and line of ownership as one text.
+fn compose(words: &str, tags: &Tags) -> String {
+    let owner: Tags = [TENANT, ADDRESS, REGISTRY].into_iter().filter_map(|k| Some((k.to_owned(), tags.get(k)?.clone()))).collect();
+    let line = serde_json::to_string(&owner).unwrap_or_default();
+    if words.is_empty() { line } else { format!("{words}\n{line}") }
+}
+
+/// The two parts of such a text.
+fn take_apart(text: &str) -> (&str, Tags) {
+    let (words, line) = text.rsplit_once('\n').unwrap_or(("", text));
+    serde_json::from_str(line).map_or_else(|_| (text, Tags::new()), |tags| (words, tags))
+}
+
+fn id(pool: &str, name: &str) -> String {
+    format!("{pool}/{name}")
+}
+
+async fn look(cx: &Cx, pool: &str, name: &str, want: &Tags) -> Result<Observed<State>, Fault> {
+    let found = match cx.cloud.cognito.get_group().user_pool_id(pool).group_name(name).send().await {
+        Ok(found) => found.group,
+        Err(e) if is(&e, &["ResourceNotFoundException"]) => None,
+        Err(e) => return Err(fault("cognito-idp:GetGroup", e)),
+    };
+    let Some(GroupType { description, role_arn, precedence, .. }) = found else { return Ok(Observed::Absent) };
+    let text = description.unwrap_or_default();
+    let (words, tags) = take_apart(&text);
+    if let Ownership::Foreign(whose) = ownership(&tags, want) {
+        return Ok(Observed::Foreign(whose));
+    }
+    let state = State { pool_id: pool.to_owned(), name: name.to_owned(), description: words.to_owned(), role_arn, precedence };
+    Ok(Observed::Mine { id: id(pool, name), state })
+}
+
+impl Kind for CognitoGroup {
+    type Cx = Cx;
+    type Spec = Spec;
+    type State = State;
+
+    const NAME: &'static str = "cognito_group";
+    const IDENTITY: Identity = Identity::Name;
+    const DELETION: Deletion = Deletion::Delete;
+    /// Group changes: 15 a second, and 5 a second in any one pool, which is what binds where a pool is shared (Cognito quotas).
+    const LIMIT: Limit = Limit { api: "cognito-idp:groups", per_second: 5.0, burst: 5, concurrency: 4 };
+    const TIMING: Timing = Timing::secs(1, 60);
+    const OUTPUTS: &'static [&'static str] = &["name"];
+
+    async fn observe(&self, cx: &Cx, target: &Target<'_, Spec>, recorded: Option<&str>) -> Result<Observed<State>, Fault> {
+        let spec = target.spec;
+        let here = id(&spec.pool_id, &spec.name);
+        if let Some((pool, name)) = recorded.filter(|id| *id != here).and_then(|id| id.split_once('/'))
+            && let Observed::Mine { id, state } = look(cx, pool, name, target.tags).await?
+        {
+            return Ok(Observed::Mine { id, state });
+        }
+        look(cx, &spec.pool_id, &spec.name, target.tags).await
+    }
+
+    fn diff(&self, target: &Target<'_, Spec>, state: &State) -> Diff {
+        let spec = target.spec;
+        let moved = Change::between("pool_id", &state.pool_id, &spec.pool_id).or_else(|| Change::between("name", &state.name, &spec.name));
+        match moved {
+            Some(change) => Diff::Replace(change),
+            None => Diff::of(Change::between("description", &state.description, &spec.description)),
+        }
+    }
+
+    async fn create(&self, cx: &Cx, target: &Target<'_, Spec>, _token: &str) -> Result<String, Fault> {
+        let spec = target.spec;
+        let call = cx.cloud.once().cognito.create_group().user_pool_id(&spec.pool_id).group_name(&spec.name);
+        match call.description(compose(&spec.description, target.tags)).send().await {
+            Ok(_) => Ok(id(&spec.pool_id, &spec.name)),
+            // Perhaps by ourselves with a lost reply: the next look tells whose it is.
+            Err(e) if is(&e, &["GroupExistsException"]) => {
+                Err(Fault::unknown("cognito-idp:CreateGroup", "GroupExistsException", "a group of that name exists already"))
+            }
+            Err(e) => Err(fault("cognito-idp:CreateGroup", e)),
+        }
+    }
+
+    async fn update(&self, cx: &Cx, target: &Target<'_, Spec>, _id: &str, state: &State) -> Result<(), Fault> {
+        cx.cloud
+            .cognito
+            .update_group()
+            .user_pool_id(&state.pool_id)
+            .group_name(&state.name)
+            .description(compose(&target.spec.description, target.tags))
+            .set_role_arn(state.role_arn.clone())
+            .set_precedence(state.precedence)
+            .send()
+            .await
+            .map(drop)
+            .map_err(|e| fault("cognito-idp:UpdateGroup", e))
+    }
+
+    async fn delete(&self, cx: &Cx, _target: &Target<'_, Spec>, id: &str) -> Result<(), Fault> {
+        let Some((pool, name)) = id.split_once('/') else {
+            return Err(Fault::refused("cognito-idp:DeleteGroup", "invalid_id", format!("`{id}` is not pool/group; nothing was deleted")));
+        };
+        match cx.cloud.cognito.delete_group().user_pool_id(pool).group_name(name).send().await {
+            Err(e) if !is(&e, &["ResourceNotFoundException"]) => Err(fault("cognito-idp:DeleteGroup", e)),
+            _ => Ok(()),
+        }
+    }
+
+    fn ready(&self, _target: &Target<'_, Spec>, _state: &State) -> Ready {
+        Ready::Ready
+    }
+
+    fn outputs(&self, _target: &Target<'_, Spec>, _id: &str, state: &State) -> Outputs {
+        Outputs::from([("name".to_owned(), state.name.clone())])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cloud::tags::owned;
+    use crate::engine::kind::Address;
+    use serde_json::json;
+
+    #[test]
+    fn ownership_is_the_last_line_and_people_read_the_rest() {
+        let tags = owned(&Address::new("a", "cognito_group", "members"), "r1");
+        for words in ["Members of A", "two\nlines", ""] {
+            let text = compose(words, &tags);
+            assert_eq!(take_apart(&text), (words, tags.clone()), "{text}");
+        }
+        assert_eq!(take_apart("somebody's own words"), ("somebody's own words", Tags::new()));
+        assert_eq!(take_apart("Members\n{not ours"), ("Members\n{not ours", Tags::new()));
+    }
+
+    #[test]
+    fn words_change_in_place_and_a_move_replaces() {
+        let address = Address::new("a", "cognito_group", "members");
+        let state: State = serde_json::from_value(json!({"pool_id": "p1", "name": "a", "description": "old", "role_arn": null, "precedence": null})).unwrap();
+        let rows = [
+            (("p1", "a", "old"), Diff::Same),
+            (("p1", "a", "new"), Diff::Update(vec![Change::new("description", "old", "new")])),
+            (("p2", "a", "old"), Diff::Replace(Change::new("pool_id", "p1", "p2"))),
+            (("p1", "b", "old"), Diff::Replace(Change::new("name", "a", "b"))),
+        ];
+        for ((pool, name, words), want) in rows {
+            let spec = Spec { pool_id: pool.into(), name: name.into(), description: words.into() };
+            assert_eq!(CognitoGroup.diff(&Target { address: &address, spec: &spec, tags: &Tags::new() }, &state), want);
+        }
+    }
+}

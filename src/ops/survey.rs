@@ -1,0 +1,98 @@
+//! A spec against the world: what is wanted, recorded, seen and planned. Never writes.
+
+use std::collections::BTreeMap;
+
+use super::error::{OpError, outside};
+use super::site::Site;
+use crate::cloud::tags::owned;
+use crate::engine::kind::{Address, find};
+use crate::engine::look::look;
+use crate::engine::step::{Recorded, Wanted};
+use crate::kinds::KINDS;
+use crate::plan::{self, Plan};
+use crate::registry::{ResourceStatus, Tenant};
+use crate::spec::{Invalid, TenantSpec};
+use crate::stack::{Desired, resolve};
+
+/// A spec against the world.
+pub struct Survey {
+    /// The tenant as recorded, if it is.
+    pub tenant: Option<Tenant>,
+    /// What the spec means.
+    pub desired: Desired,
+    /// What is to be done.
+    pub plan: Plan,
+}
+
+/// Looks at everything a plan for this spec is made from, and makes the plan.
+///
+/// # Errors
+/// [`OpError::Spec`], [`OpError::OtherStack`], [`OpError::Outside`], [`OpError::Registry`].
+pub async fn survey(site: &Site, spec: &TenantSpec) -> Result<Survey, OpError> {
+    let desired = desired(site, spec)?;
+    let (tenant, resources) = tokio::try_join!(site.registry.find_tenant(&spec.id), site.registry.resources(&spec.id))?;
+    if let Some(tenant) = &tenant
+        && tenant.stack != spec.stack
+    {
+        return Err(OpError::OtherStack { tenant: spec.id.clone(), is: tenant.stack.clone(), wanted: spec.stack.clone() });
+    }
+    let wanted = wanted(site, &desired);
+    let recorded: Vec<Recorded> = resources
+        .into_iter()
+        .filter(|r| r.status != ResourceStatus::Deleted)
+        .map(|r| Recorded {
+            id: r.recorded().map(ToOwned::to_owned),
+            intent: r.intent().map(ToOwned::to_owned),
+            finished: r.status == ResourceStatus::Ready,
+            spec: r.spec,
+            address: r.address,
+            tags: r.tags,
+            position: r.position,
+        })
+        .collect();
+    let world = look(&site.cx, KINDS, &wanted, &recorded, site.patience).await.map_err(outside(format!("look at what tenant `{}` has", spec.id)))?;
+    let input = plan::Input { tenant: &spec.id, wanted: &wanted, recorded: &recorded, world: &world, may_delete_data: false };
+    let plan = Plan::make(&input, KINDS);
+    let wrong = plan::check::check(&plan, KINDS, false);
+    if plan.problems.is_empty() && !wrong.is_empty() {
+        return Err(OpError::Bug(format!("the plan does not hold together: {}", wrong.join("; "))));
+    }
+    Ok(Survey { tenant, desired, plan })
+}
+
+/// What the spec means in this place. Touches nothing.
+///
+/// # Errors
+/// [`OpError::Spec`].
+pub fn desired(site: &Site, spec: &TenantSpec) -> Result<Desired, OpError> {
+    let invalid = |errors| OpError::Spec { tenant: spec.id.clone(), invalid: Invalid { errors } };
+    let Some(stack) = site.stacks.get(&spec.stack) else {
+        let place = crate::spec::Place::File(format!("the spec of `{}`", spec.id));
+        let known: Vec<_> = site.stacks.names().collect();
+        let problem = crate::spec::Problem::new("spec::unknown_stack", &place, format!("there is no stack `{}`", spec.stack));
+        return Err(invalid(vec![problem.hint(format!("stacks are: {}", known.join(", ")))]));
+    };
+    let desired = resolve(stack, spec, &site.platform, &|kind| find(KINDS, kind).map(|k| k.outputs_declared())).map_err(invalid)?;
+    // What the templates say must be what the kinds read: a misspelt field is found before anything is touched.
+    for resource in &desired.resources {
+        if let Some(Err(why)) = find(KINDS, &resource.kind).map(|k| k.check(&resource.spec)) {
+            return Err(OpError::Bug(format!("stack `{}`, {}.{}: {why}", desired.stack, resource.kind, resource.name)));
+        }
+    }
+    Ok(desired)
+}
+
+fn wanted(site: &Site, desired: &Desired) -> Vec<Wanted> {
+    let registry = site.registry_id.to_string();
+    desired
+        .resources
+        .iter()
+        .map(|r| {
+            let address = Address::new(&desired.tenant, &r.kind, &r.name);
+            let mut tags: BTreeMap<String, String> = desired.tags.clone();
+            tags.extend(owned(&address, &registry));
+            let after = r.after.iter().map(|key| Address::new(&desired.tenant, &key.kind, &key.name)).collect();
+            Wanted { address, spec: r.spec.clone(), tags, after }
+        })
+        .collect()
+}

@@ -1,0 +1,250 @@
+//! What can go wrong with the registry. Each kind is one thing an operator can understand and act upon; SQL errors become one of them here.
+
+use sqlx::postgres::PgDatabaseError;
+
+use super::lease::LeaseInfo;
+use super::operations::OperationStatus;
+use super::tenants::TenantStatus;
+use crate::engine::journal::JournalError;
+
+/// A refusal or failure of the registry.
+#[derive(Debug, thiserror::Error)]
+pub enum RegistryError {
+    /// There is no registry in that database yet.
+    #[error("the registry at {at} is not initialised")]
+    NotInitialised {
+        /// `host:port/database`.
+        at: String,
+    },
+    /// The registry was made by an older labctl and must be migrated.
+    #[error("the registry at {at} is at version {version}, this labctl needs {latest}")]
+    Outdated {
+        /// `host:port/database`.
+        at: String,
+        /// Its version.
+        version: i32,
+        /// Ours.
+        latest: i32,
+    },
+    /// The registry was migrated by a newer labctl; this one might misread it.
+    #[error("the registry at {at} is at version {version}, this labctl knows only up to {latest}")]
+    TooNew {
+        /// `host:port/database`.
+        at: String,
+        /// Its version.
+        version: i32,
+        /// Ours.
+        latest: i32,
+    },
+    /// The schema holds something else, or one of its migrations is not the one this labctl knows.
+    #[error("the schema `labctl` at {at} is not a registry of ours: {why}")]
+    Foreign {
+        /// `host:port/database`.
+        at: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// No answer, no admittance, or no writing: starting, stopping, read-only, full.
+    #[error("the registry at {at} cannot be reached: {why}")]
+    Unreachable {
+        /// `host:port/database`.
+        at: String,
+        /// The system's or the server's words.
+        why: String,
+    },
+    /// A tenant of that id is on record.
+    #[error("tenant `{tenant}` exists already ({status}, revision {revision})")]
+    Exists {
+        /// Its id.
+        tenant: String,
+        /// Its status.
+        status: TenantStatus,
+        /// Its current revision.
+        revision: i32,
+    },
+    /// Nothing of that name or number is on record.
+    #[error("there is no {what} `{id}` in the registry")]
+    NotFound {
+        /// `tenant`, `operation`, `revision`.
+        what: &'static str,
+        /// What was asked for.
+        id: String,
+    },
+    /// Another operator works on the tenant.
+    #[error("tenant `{}` is locked by {}@{}, `{}`, {}", .0.tenant, .0.holder, .0.host, .0.what, ago(.0.held_seconds))]
+    Locked(Box<LeaseInfo>),
+    /// Another process has taken over: this one is stale and may write nothing.
+    #[error("another process has taken over tenant `{tenant}` (its lease has a newer epoch than ours, {epoch})")]
+    Fenced {
+        /// Its id.
+        tenant: String,
+        /// Ours.
+        epoch: i64,
+    },
+    /// The tenant has moved on since it was read.
+    #[error("tenant `{tenant}` is at revision {found}, not {expected}: it was changed in the meantime")]
+    Conflict {
+        /// Its id.
+        tenant: String,
+        /// The revision the caller read.
+        expected: i32,
+        /// The revision it has.
+        found: i32,
+    },
+    /// A physical name is another tenant's.
+    #[error("the {kind} name `{name}` is taken by tenant `{tenant}`")]
+    NameTaken {
+        /// `schema`, `bucket`, `subdomain`, …
+        kind: String,
+        /// The name.
+        name: String,
+        /// Whose it is.
+        tenant: String,
+    },
+    /// The tenant has an operation that is not finished.
+    #[error("operation {operation} (`{verb}`) of tenant `{tenant}` is not finished: {status}")]
+    Unfinished {
+        /// Its id.
+        tenant: String,
+        /// The operation's number.
+        operation: i64,
+        /// What it does.
+        verb: String,
+        /// How it stands.
+        status: OperationStatus,
+    },
+    /// The operation is over; it cannot be continued.
+    #[error("operation {operation} is {status}: there is nothing to continue")]
+    Finished {
+        /// The operation's number.
+        operation: i64,
+        /// How it ended.
+        status: OperationStatus,
+    },
+    /// The database refuses that move of a tenant's status.
+    #[error("{0}")]
+    IllegalMove(String),
+    /// The database refuses to change what is written for ever.
+    #[error("{0}")]
+    Immutable(String),
+    /// Anything else the database said: a bug of ours, or a registry somebody has altered.
+    #[error("the registry answered unexpectedly: {message} ({code})")]
+    Database {
+        /// SQLSTATE, or `client` where the answer could not be understood.
+        code: String,
+        /// Its words.
+        message: String,
+    },
+}
+
+/// What every function of this module returns.
+pub type Result<T> = std::result::Result<T, RegistryError>;
+
+impl RegistryError {
+    /// The kind as a stable word, for `{"error": {"code": …}}`.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::NotInitialised { .. } => "registry_not_initialised",
+            Self::Outdated { .. } => "registry_outdated",
+            Self::TooNew { .. } => "registry_too_new",
+            Self::Foreign { .. } => "registry_foreign",
+            Self::Unreachable { .. } => "registry_unreachable",
+            Self::Exists { .. } => "exists",
+            Self::NotFound { .. } => "not_found",
+            Self::Locked(_) => "locked",
+            Self::Fenced { .. } => "fenced",
+            Self::Conflict { .. } => "conflict",
+            Self::NameTaken { .. } => "name_taken",
+            Self::Unfinished { .. } => "unfinished_operation",
+            Self::Finished { .. } => "finished_operation",
+            Self::IllegalMove(_) => "illegal_move",
+            Self::Immutable(_) => "immutable",
+            Self::Database { .. } => "registry_error",
+        }
+    }
+
+    /// What the operator can do.
+    pub fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::NotInitialised { .. } | Self::Outdated { .. } => "run `labctl registry init`".into(),
+            Self::TooNew { .. } => "use the newer labctl that migrated it".into(),
+            Self::Exists { tenant, .. } => format!("`labctl tenant apply {tenant}` makes it as its spec says"),
+            Self::NotFound { what, .. } => match *what {
+                "tenant" => "`labctl tenant list` lists them; a new one is made from a spec: `labctl tenant create tenants/ID.toml`".into(),
+                "operation" => "`labctl operation list` lists them".into(),
+                _ => return None,
+            },
+            // A holder that died on this machine is found out at once; on another one its lease runs out.
+            Self::Locked(_) => "wait for it and try again; the lease of a process that died runs out within a minute".into(),
+            Self::Unfinished { operation, .. } => format!("`labctl operation resume {operation}` finishes it"),
+            Self::Conflict { .. } | Self::Fenced { .. } => "plan again".into(),
+            Self::NameTaken { .. } => "choose another id or subdomain".into(),
+            _ => return None,
+        })
+    }
+
+    /// Whether `registry init` would mend it.
+    pub fn can_be_initialised(&self) -> bool {
+        matches!(self, Self::NotInitialised { .. } | Self::Outdated { .. })
+    }
+
+    pub(super) fn not_found(what: &'static str, id: impl ToString) -> Self {
+        Self::NotFound { what, id: id.to_string() }
+    }
+
+    /// Whether asking again, on a new connection, may help.
+    pub(super) fn passing(&self) -> bool {
+        matches!(self, Self::Unreachable { .. })
+    }
+
+    /// The one place where an SQL error becomes one of ours. `at` is `host:port/database`.
+    pub(super) fn from_sql(at: &str, error: &sqlx::Error) -> Self {
+        let unreachable = |why: String| Self::Unreachable { at: at.to_owned(), why };
+        match error {
+            sqlx::Error::Database(_) => match error.as_database_error().and_then(|e| e.try_downcast_ref::<PgDatabaseError>()) {
+                Some(e) => Self::from_server(at, e),
+                None => Self::Database { code: "client".into(), message: error.to_string() },
+            },
+            sqlx::Error::PoolTimedOut => unreachable("no connection within the time limit".into()),
+            sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => unreachable("the connection pool is closed".into()),
+            sqlx::Error::Io(e) => unreachable(e.to_string()),
+            sqlx::Error::Tls(e) => unreachable(format!("TLS: {e}")),
+            sqlx::Error::Protocol(e) => unreachable(e.clone()),
+            other => Self::Database { code: "client".into(), message: other.to_string() },
+        }
+    }
+
+    fn from_server(at: &str, e: &PgDatabaseError) -> Self {
+        let message = e.message().to_owned();
+        match e.code() {
+            "LC001" => Self::IllegalMove(message),
+            "LC002" => Self::Immutable(message),
+            // undefined_table, invalid_schema_name
+            "42P01" | "3F000" => Self::NotInitialised { at: at.to_owned() },
+            // read_only_sql_transaction, lock_not_available, query_canceled; 08 connection, 28 authorisation, 3D no such database,
+            // 53 resources (full disk, too many connections), 57P shutting down or starting, 58 system error
+            code if matches!(code, "25006" | "55P03" | "57014") || ["08", "28", "3D", "53", "57P", "58"].iter().any(|class| code.starts_with(class)) => {
+                Self::Unreachable { at: at.to_owned(), why: format!("{message} ({code})") }
+            }
+            code => Self::Database { code: code.to_owned(), message },
+        }
+    }
+}
+
+impl From<RegistryError> for JournalError {
+    fn from(error: RegistryError) -> Self {
+        match error {
+            RegistryError::Fenced { epoch, .. } => Self::Fenced { epoch },
+            other => Self::Unavailable(other.to_string()),
+        }
+    }
+}
+
+/// `4m`, for people.
+fn ago(seconds: i64) -> String {
+    match seconds {
+        ..60 => format!("{seconds}s"),
+        60..3600 => format!("{}m", seconds / 60),
+        _ => format!("{}h{:02}m", seconds / 3600, seconds / 60 % 60),
+    }
+}

@@ -1,0 +1,298 @@
+//! Connections: a few per server, database and role, kept for the next one who asks; renewed before they grow large.
+//!
+//! A connection goes back into the cache only when its last statement ended well and no transaction is open. Anything else (a fault, a
+//! future dropped half-way) closes it, which makes the server roll back.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use secrecy::{ExposeSecret, SecretString};
+use sqlx::postgres::{PgArguments, PgConnectOptions, PgRow, PgSslMode};
+use sqlx::query::QueryAs;
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection as _, FromRow, PgConnection, Postgres};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::fault::{connecting, fault};
+use super::tunnel::{self, Tunnels};
+use crate::engine::fault::Fault;
+
+/// Connections at once per server, database and role: where schema creation stops getting faster (measured; it falls at 16).
+const AT_ONCE: usize = 8;
+/// A backend that has touched this many schemas has grown by tens of megabytes (85 KB each, measured): it is renewed.
+const USES: u32 = 500;
+/// How long an unused connection is kept.
+const KEPT: Duration = Duration::from_secs(60);
+/// How long connecting may take.
+const CONNECT: Duration = Duration::from_secs(10);
+/// How long to wait for one of the [`AT_ONCE`] to be free.
+const QUEUE: Duration = Duration::from_secs(60);
+
+/// What every session of ours runs under. Only `pg_catalog` is searched, so that nobody's function of the same name is ever called.
+/// Times in milliseconds.
+const SESSION: &str = "SET application_name = 'labctl'; SET search_path = pg_catalog; SET client_min_messages = warning; \
+    SET statement_timeout = 60000; SET lock_timeout = 5000; SET idle_in_transaction_session_timeout = 60000; SET TimeZone = 'UTC'";
+
+/// How far a server's certificate is trusted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Tls {
+    /// Certificate and name. Through a tunnel, where the name cannot match, the certificate's authority alone.
+    #[default]
+    VerifyFull,
+    /// The certificate's authority, whatever the name.
+    VerifyCa,
+    /// Encrypted if the server can: for a loopback sandbox only.
+    Prefer,
+    /// Never encrypted: for a loopback sandbox only.
+    Off,
+}
+
+/// How a profile reaches its databases.
+#[derive(Debug, Clone, Default)]
+pub struct Settings {
+    /// Endpoints that are reached elsewhere.
+    pub tunnels: Tunnels,
+    /// Trust in certificates.
+    pub tls: Tls,
+    /// File (PEM) with certificate authorities to trust beside the system's: for RDS, the region's bundle.
+    pub root_cert: Option<PathBuf>,
+}
+
+/// Who logs in where.
+#[derive(Debug, Clone)]
+pub struct Login {
+    /// `name:port`, before any tunnel.
+    pub endpoint: String,
+    /// Database.
+    pub database: String,
+    /// Role.
+    pub username: String,
+    /// Its password.
+    pub password: SecretString,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Key {
+    endpoint: String,
+    database: String,
+    username: String,
+}
+
+struct Idle {
+    link: PgConnection,
+    since: Instant,
+    uses: u32,
+}
+
+struct Lane {
+    permits: Arc<Semaphore>,
+    idle: Mutex<Vec<Idle>>,
+}
+
+/// The databases of one profile.
+pub struct Databases {
+    settings: Settings,
+    lanes: Mutex<HashMap<Key, Arc<Lane>>>,
+}
+
+impl Databases {
+    /// Prepares. Connects to nothing yet.
+    pub fn new(settings: Settings) -> Self {
+        Self { settings, lanes: Mutex::default() }
+    }
+
+    /// A connection: one that is free, or a new one.
+    ///
+    /// # Errors
+    /// Busy when the server cannot be reached or is full; refused when it does not take the login or its certificate is not trusted.
+    /// Nothing was made in any case.
+    pub async fn connect(&self, login: &Login) -> Result<Connection, Fault> {
+        let key = Key { endpoint: login.endpoint.to_ascii_lowercase(), database: login.database.clone(), username: login.username.clone() };
+        let lane = self.lane(key);
+        let permit = tokio::time::timeout(QUEUE, lane.permits.clone().acquire_owned())
+            .await
+            .ok()
+            .and_then(Result::ok)
+            .ok_or_else(|| Fault::busy("postgres:connect", "queue", format!("all {AT_ONCE} connections to {} are in use", login.endpoint)))?;
+        let mut kept = lane.take();
+        while let Some(mut idle) = kept {
+            // A quick question finds out a connection that a failover or a firewall has cut, before a statement's outcome hangs on it.
+            if idle.since.elapsed() < Duration::from_secs(1) || matches!(tokio::time::timeout(CONNECT, idle.link.ping()).await, Ok(Ok(()))) {
+                return Ok(Connection {
+                    link: Some(idle.link),
+                    uses: idle.uses + 1,
+                    sound: true,
+                    open: false,
+                    user: login.username.clone(),
+                    lane,
+                    _permit: permit,
+                });
+            }
+            kept = lane.take();
+        }
+        let link = tokio::time::timeout(CONNECT, self.dial(login))
+            .await
+            .map_err(|_| Fault::busy("postgres:connect", "unreachable", format!("{} did not answer within {} s", login.endpoint, CONNECT.as_secs())))??;
+        Ok(Connection { link: Some(link), uses: 1, sound: true, open: false, user: login.username.clone(), lane, _permit: permit })
+    }
+
+    /// Closes the unused connections to a database: PostgreSQL drops none that somebody is connected to.
+    pub fn forget(&self, endpoint: &str, database: &str) {
+        let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        lanes.retain(|key, _| !(key.endpoint.eq_ignore_ascii_case(endpoint) && key.database == database));
+    }
+
+    fn lane(&self, key: Key) -> Arc<Lane> {
+        let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        lanes.entry(key).or_insert_with(|| Arc::new(Lane { permits: Arc::new(Semaphore::new(AT_ONCE)), idle: Mutex::default() })).clone()
+    }
+
+    async fn dial(&self, login: &Login) -> Result<PgConnection, Fault> {
+        let through = self.settings.tunnels.through(&login.endpoint);
+        let address = through.unwrap_or(&login.endpoint);
+        let (host, port) = tunnel::split(address)
+            .ok_or_else(|| Fault::refused("postgres:connect", "invalid_endpoint", format!("`{address}` is not an endpoint; an endpoint is host:port")))?;
+        let mode = match self.settings.tls {
+            // sqlx has one host for both connecting and checking the name, so through a tunnel the name cannot be checked.
+            Tls::VerifyFull if through.is_none() => PgSslMode::VerifyFull,
+            Tls::VerifyFull | Tls::VerifyCa => PgSslMode::VerifyCa,
+            Tls::Prefer => PgSslMode::Prefer,
+            Tls::Off => PgSslMode::Disable,
+        };
+        let mut options = PgConnectOptions::new_without_pgpass()
+            .host(host)
+            .port(port)
+            .database(&login.database)
+            .username(&login.username)
+            .password(login.password.expose_secret())
+            .application_name("labctl")
+            .ssl_mode(mode)
+            // Statements hold SCRAM verifiers: they stay out of the log.
+            .disable_statement_logging();
+        if let Some(file) = &self.settings.root_cert {
+            options = options.ssl_root_cert(file);
+        }
+        let mut link = options.connect().await.map_err(|e| connecting("postgres:connect", e))?;
+        sqlx::raw_sql(SESSION).execute(&mut link).await.map_err(|e| connecting("postgres:SET", e))?;
+        Ok(link)
+    }
+}
+
+impl Lane {
+    fn take(&self) -> Option<Idle> {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        idle.retain(|i| i.since.elapsed() < KEPT);
+        idle.pop()
+    }
+}
+
+/// One connection, for as long as it is held.
+pub struct Connection {
+    link: Option<PgConnection>,
+    uses: u32,
+    sound: bool,
+    open: bool,
+    user: String,
+    lane: Arc<Lane>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Connection {
+    /// Runs statements that answer with nothing. `sql` must be put together from fixed text and what [`quote`](super::quote) made.
+    ///
+    /// # Errors
+    /// As [`fault`](super::fault::fault) classifies them.
+    pub async fn execute(&mut self, call: &str, sql: String) -> Result<(), Fault> {
+        let link = self.link(call)?;
+        let done = sqlx::raw_sql(AssertSqlSafe(sql)).execute(link).await;
+        self.ended(call, done.map(drop))
+    }
+
+    /// Who is logged in.
+    pub fn user(&self) -> &str {
+        &self.user
+    }
+
+    /// Asks for rows with a text of the same making as [`Connection::execute`]'s, for tables whose name is not fixed.
+    ///
+    /// # Errors
+    /// As [`fault`](super::fault::fault) classifies them.
+    pub async fn select<O>(&mut self, call: &str, sql: String) -> Result<Vec<O>, Fault>
+    where
+        O: Send + Unpin + for<'r> FromRow<'r, PgRow>,
+    {
+        self.all(call, sqlx::query_as(AssertSqlSafe(sql))).await
+    }
+
+    /// Asks for rows.
+    ///
+    /// # Errors
+    /// As [`fault`](super::fault::fault) classifies them.
+    pub async fn all<'q, O>(&mut self, call: &str, query: QueryAs<'q, Postgres, O, PgArguments>) -> Result<Vec<O>, Fault>
+    where
+        O: Send + Unpin + for<'r> FromRow<'r, PgRow>,
+    {
+        let link = self.link(call)?;
+        let rows = query.fetch_all(link).await;
+        self.ended(call, rows)
+    }
+
+    /// Asks for one row, or none.
+    ///
+    /// # Errors
+    /// As [`fault`](super::fault::fault) classifies them.
+    pub async fn optional<'q, O>(&mut self, call: &str, query: QueryAs<'q, Postgres, O, PgArguments>) -> Result<Option<O>, Fault>
+    where
+        O: Send + Unpin + for<'r> FromRow<'r, PgRow>,
+    {
+        let link = self.link(call)?;
+        let row = query.fetch_optional(link).await;
+        self.ended(call, row)
+    }
+
+    /// Opens a transaction. It ends with [`Connection::commit`]; dropping the connection before that rolls back.
+    ///
+    /// # Errors
+    /// As [`fault`](super::fault::fault) classifies them.
+    pub async fn begin(&mut self) -> Result<(), Fault> {
+        self.execute("postgres:BEGIN", "BEGIN".to_owned()).await?;
+        self.open = true;
+        Ok(())
+    }
+
+    /// Commits.
+    ///
+    /// # Errors
+    /// As [`fault`](super::fault::fault) classifies them; unknown when the connection broke before the answer.
+    pub async fn commit(&mut self, call: &str) -> Result<(), Fault> {
+        self.execute(call, "COMMIT".to_owned()).await?;
+        self.open = false;
+        Ok(())
+    }
+
+    /// Unsound from the moment a statement starts until it has ended well: a future dropped in between must not leave a connection
+    /// with half an answer in the cache.
+    fn link(&mut self, call: &str) -> Result<&mut PgConnection, Fault> {
+        self.sound = false;
+        self.link.as_mut().ok_or_else(|| Fault::refused(call, "closed", "the connection is closed"))
+    }
+
+    fn ended<T>(&mut self, call: &str, result: Result<T, sqlx::Error>) -> Result<T, Fault> {
+        self.sound = result.is_ok();
+        result.map_err(|e| fault(call, e))
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        if let Some(link) = self.link.take()
+            && self.sound
+            && !self.open
+            && self.uses < USES
+        {
+            let mut idle = self.lane.idle.lock().unwrap_or_else(PoisonError::into_inner);
+            idle.push(Idle { link, since: Instant::now(), uses: self.uses });
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! Schemas: made with all their grants in one transaction, found, changed, dropped.
+
+use std::collections::BTreeSet;
+
+use super::connect::Connection;
+use super::fault::creating;
+use super::grants::{self, Grant, On, Parties};
+use super::membership::borrow;
+use super::quote::{Ident, Literal};
+use super::roles::end_sessions;
+use crate::engine::fault::Fault;
+
+/// A schema as it is.
+#[derive(Debug, Clone)]
+pub struct Found {
+    /// Its comment.
+    pub comment: Option<String>,
+    /// Its owner.
+    pub owner: String,
+    /// Things in it that neither owner nor migration role owns, as `table x of y`.
+    pub strangers: Vec<String>,
+}
+
+/// Looks a schema up in this connection's database.
+///
+/// # Errors
+/// As the statements' faults.
+pub async fn find(db: &mut Connection, schema: &Ident, parties: &Parties) -> Result<Option<Found>, Fault> {
+    let row: Option<(Option<String>, String)> = db
+        .optional(
+            "postgres:pg_namespace",
+            sqlx::query_as(
+                "SELECT obj_description(n.oid, 'pg_namespace'), r.rolname::text FROM pg_namespace n JOIN pg_roles r ON r.oid = n.nspowner WHERE n.nspname = $1",
+            )
+            .bind(schema.name()),
+        )
+        .await?;
+    let Some((comment, owner)) = row else { return Ok(None) };
+    let strangers: Vec<(String,)> = db
+        .all(
+            "postgres:pg_class",
+            sqlx::query_as(
+                "SELECT * FROM (SELECT format('relation %s of %s', c.relname, r.rolname) FROM pg_class c JOIN pg_roles r ON r.oid = c.relowner \
+                 JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relkind IN ('r', 'p', 'v', 'm', 'S', 'f') AND r.rolname <> ALL ($2) \
+                 UNION ALL SELECT format('function %s of %s', p.proname, r.rolname) FROM pg_proc p JOIN pg_roles r ON r.oid = p.proowner \
+                 JOIN pg_namespace n ON n.oid = p.pronamespace WHERE n.nspname = $1 AND r.rolname <> ALL ($2)) x ORDER BY 1 LIMIT 20",
+            )
+            .bind(schema.name())
+            .bind(vec![parties.owner.name(), parties.migration.name(), owner.as_str()]),
+        )
+        .await?;
+    Ok(Some(Found { comment, owner, strangers: strangers.into_iter().map(|(s,)| s).collect() }))
+}
+
+/// Makes a schema with comment, grants and default privileges, in one transaction.
+///
+/// # Errors
+/// Unknown when a schema of that name exists (the next look tells whose); else as the statements' faults.
+pub async fn create(db: &mut Connection, schema: &Ident, database: &Ident, parties: &Parties, comment: &str) -> Result<(), Fault> {
+    db.begin().await?;
+    let borrowed = borrow(db, &[&parties.owner, &parties.migration]).await?;
+    db.execute("postgres:CREATE SCHEMA", format!("CREATE SCHEMA {schema} AUTHORIZATION {}", parties.owner)).await.map_err(creating)?;
+    db.execute("postgres:COMMENT", format!("COMMENT ON SCHEMA {schema} IS {}", Literal::new(comment)?)).await?;
+    apply(db, schema, database, parties).await?;
+    borrowed.give_back(db).await?;
+    db.commit("postgres:CREATE SCHEMA").await
+}
+
+/// Makes a schema as wanted: owner, comment, grants, in one transaction.
+///
+/// # Errors
+/// Refused when something that ought not to be granted stays so, because another role granted it; else as the statements' faults.
+pub async fn alter(db: &mut Connection, schema: &Ident, database: &Ident, parties: &Parties, found: &Found, comment: &str) -> Result<(), Fault> {
+    db.begin().await?;
+    let former = Ident::new(&found.owner)?;
+    let borrowed = borrow(db, &[&parties.owner, &parties.migration, &former]).await?;
+    if found.owner != parties.owner.name() {
+        db.execute("postgres:ALTER SCHEMA", format!("ALTER SCHEMA {schema} OWNER TO {}", parties.owner)).await?;
+    }
+    if found.comment.as_deref() != Some(comment) {
+        db.execute("postgres:COMMENT", format!("COMMENT ON SCHEMA {schema} IS {}", Literal::new(comment)?)).await?;
+    }
+    apply(db, schema, database, parties).await?;
+    borrowed.give_back(db).await?;
+    db.commit("postgres:GRANT").await
+}
+
+/// Grants what is missing, revokes what is too much, and looks whether it worked: PostgreSQL only warns when it did not. In two rounds,
+/// because what is granted on "all tables" has to be taken from the ledger again.
+async fn apply(db: &mut Connection, schema: &Ident, database: &Ident, parties: &Parties) -> Result<(), Fault> {
+    let wanted = grants::wanted(parties);
+    let mut late = Vec::new();
+    for _round in 0..2 {
+        let (missing, excess) = differences(&grants::find(db, schema, parties).await?, &wanted);
+        for (grant, revoke) in excess.iter().map(|g| (g, true)).chain(missing.iter().map(|g| (g, false))) {
+            let sql = if revoke { grant.revoke(schema, database)? } else { grant.grant(schema, database)? };
+            match grant.on {
+                On::Database if late.contains(&sql) => {}
+                On::Database => late.push(sql),
+                _ => db.execute(if revoke { "postgres:REVOKE" } else { "postgres:GRANT" }, sql).await?,
+            }
+        }
+    }
+    if !late.is_empty() {
+        lock_database_grants(db).await?;
+        db.execute("postgres:GRANT ON DATABASE", late.join("; ")).await?;
+    }
+    let (missing, excess) = differences(&grants::find(db, schema, parties).await?, &wanted);
+    match (excess.first(), missing.first()) {
+        (None, None) => Ok(()),
+        (Some(grant), _) => Err(Fault::refused("postgres:REVOKE", "42501", format!("{grant} cannot be taken away by the administrator"))
+            .hint("have the role that granted it, or a superuser, revoke it")),
+        (None, Some(grant)) => Err(Fault::refused("postgres:GRANT", "42501", format!("{grant} cannot be granted by the administrator"))
+            .hint("have the owner of the database or of those objects grant it, or make the administrator a member of that owner")),
+    }
+}
+
+/// All tenants of a shared database change one catalog row with their right to connect, and PostgreSQL fails the slower of two: they do it one
+/// after the other, last before the commit.
+async fn lock_database_grants(db: &mut Connection) -> Result<(), Fault> {
+    let locked = sqlx::query_as("SELECT pg_advisory_xact_lock(hashtext('labctl'), 1) IS NULL");
+    db.all::<(bool,)>("postgres:pg_advisory_xact_lock", locked).await.map(drop)
+}
+
+/// What is wanted and lacking (in part or whole), and what there is and ought not to be.
+pub fn differences(found: &BTreeSet<Grant>, wanted: &BTreeSet<Grant>) -> (Vec<Grant>, Vec<Grant>) {
+    let missing = wanted.iter().filter(|w| !found.iter().any(|f| f.same(w) && f.on_all)).cloned().collect();
+    let excess = found.iter().filter(|f| !wanted.iter().any(|w| w.same(f))).cloned().collect();
+    (missing, excess)
+}
+
+/// Drops a schema with everything in it and the large objects of its roles, ends the sessions of its roles in this database and takes their right to connect. Absent is success.
+///
+/// # Errors
+/// As the statements' faults.
+pub async fn delete(db: &mut Connection, schema: &Ident, database: &Ident, parties: &Parties, found: &Found) -> Result<(), Fault> {
+    let logins = grants::existing(db, &parties.logins()).await?;
+    let logins: Vec<&Ident> = logins.iter().collect();
+    db.begin().await?;
+    let borrowed = borrow(db, &logins).await?;
+    end_sessions(db, &logins, Some(database.name())).await?;
+    borrowed.give_back(db).await?;
+    db.commit("postgres:pg_terminate_backend").await?;
+
+    db.begin().await?;
+    let owner = Ident::new(&found.owner)?;
+    let mut roles = logins.clone();
+    roles.push(&owner);
+    let borrowed = borrow(db, &roles).await?;
+    db.execute("postgres:SET", "SET LOCAL statement_timeout = '10min'".to_owned()).await?;
+    // Large objects live in no schema, and any role that may connect can make them.
+    let names: Vec<&str> = roles.iter().map(|r| r.name()).collect();
+    let unlink = "SELECT lo_unlink(o.oid) FROM pg_largeobject_metadata o JOIN pg_roles r ON r.oid = o.lomowner WHERE r.rolname = ANY ($1)";
+    db.all::<(i32,)>("postgres:lo_unlink", sqlx::query_as(unlink).bind(names)).await?;
+    db.execute("postgres:DROP SCHEMA", format!("DROP SCHEMA IF EXISTS {schema} CASCADE")).await?;
+    lock_database_grants(db).await?;
+    for role in logins {
+        db.execute("postgres:REVOKE", format!("REVOKE ALL ON DATABASE {database} FROM {role}")).await?;
+    }
+    borrowed.give_back(db).await?;
+    db.commit("postgres:DROP SCHEMA").await
+}

@@ -1,0 +1,112 @@
+//! A create, again, and again as apply; two at once.
+
+use labctl::engine::event::Silent;
+use labctl::engine::run::Stop;
+use labctl::ops::Site;
+use labctl::ops::apply::{Verb, prepare};
+use labctl::ops::site::{Password, Reachable};
+use labctl::registry::{Holder, Settings, Tls};
+use labctl::stack::Stacks;
+use serde_json::Value;
+use tokio::sync::watch;
+
+use super::fixture::{SIX, blocking, shared};
+
+#[test]
+fn a_tenant_is_created_once_and_applying_it_again_changes_nothing() {
+    let world = shared();
+    let spec = world.spec("once-lab", "labcloud", "standard");
+    let shown = world.json(&["tenant", "create", &spec]);
+    for field in ["id", "display_name", "stack", "tier", "isolation", "status", "revision", "provisioned_at", "operation", "resources"] {
+        assert!(!shown[field].is_null(), "{field} is missing: {shown}");
+    }
+    assert_eq!(shown["status"], "active");
+    let resources = shown["resources"].as_array().unwrap();
+    assert!(resources.len() > 10 && resources.iter().all(|r| r["status"] == "ready" && ["address", "kind", "id"].iter().all(|f| r[f].is_string())), "{shown}");
+    let again = world.run(&["tenant", "create", &spec, "-o", "json"]);
+    let error = again.error();
+    assert_eq!((again.code, again.out.as_str(), error["code"].as_str()), (1, "", Some("exists")), "{again}");
+    assert!(error["hint"].as_str().unwrap().contains("labctl tenant apply once-lab"), "{error}");
+    let operations = world.json(&["operation", "list", "--tenant", "once-lab"]);
+    for what in [spec.as_str(), "once-lab"] {
+        let applied = world.ok(&["tenant", "apply", what]);
+        assert!(applied.out.is_empty() && applied.err.contains("no changes"), "{applied}");
+    }
+    assert_eq!(world.json(&["operation", "list", "--tenant", "once-lab"]), operations, "nothing was put on record");
+    assert_eq!(world.json(&["tenant", "show", "once-lab"]), shown);
+    assert_eq!(world.ok(&["tenant", "plan", "once-lab", "--check"]).code, 0);
+}
+
+/// The library itself applies the six specs once more, and counts what it asks of AWS.
+#[tokio::test(flavor = "multi_thread")]
+async fn applying_again_only_reads() {
+    let world = shared();
+    world.six().await;
+    let sandbox = world.open().await;
+    let r = sandbox.registry.clone();
+    let registry = Settings { host: r.host, port: r.port, database: r.database, user: r.user, password: None, tls: Tls::Disable, root_certificate: None };
+    let place = Reachable {
+        profile: "sandbox".into(),
+        reach: sandbox.reach(),
+        account_id: None,
+        registry,
+        password: Password::Given(Some(r.password)),
+        init_registry: false,
+        platform: sandbox.platform.clone(),
+        tunnels: sandbox.tunnels.clone(),
+        tls: labctl::tenantdb::Tls::Off,
+        root_cert: None,
+    };
+    let site = Site::open(place, Stacks::builtin().unwrap(), Holder::this("e2e", "here")).await.unwrap();
+    for id in SIX {
+        let tenant = site.registry.tenant(id).await.unwrap();
+        let spec = serde_json::from_value(site.registry.revision(id, tenant.revision).await.unwrap().spec).unwrap();
+        let prepared = prepare(&site, &spec, Verb::Apply, "a test").await.unwrap();
+        assert!(prepared.is_empty(), "{id}");
+        prepared.carry_out(&Silent, watch::channel(Stop::No).1).await.unwrap();
+    }
+    let calls = site.cx.cloud.calls().by_operation();
+    let reads = |call: &str| {
+        let verb = call.split(':').nth(1).unwrap_or(call).trim_start_matches("Admin");
+        ["Describe", "List", "Get", "Head"].iter().any(|r| verb.starts_with(r))
+    };
+    let writes: Vec<_> = calls.keys().filter(|call| !reads(call)).collect();
+    assert!(calls.len() > 15 && writes.is_empty(), "{writes:?} of {calls:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_creates_of_one_tenant_at_once_exactly_one_creates() {
+    let spec = shared().spec("twice-lab", "labcloud", "trial");
+    let create = || {
+        let spec = spec.clone();
+        blocking(move || shared().run(&["tenant", "create", &spec, "-o", "json"]))
+    };
+    let (a, b) = tokio::join!(create(), create());
+    let mut runs = [a.unwrap(), b.unwrap()];
+    runs.sort_by_key(|r| r.code);
+    let [winner, loser] = &runs;
+    assert_eq!(winner.code, 0, "{winner}\n{loser}");
+    let error = loser.error();
+    match loser.code {
+        5 => assert_eq!(error["code"], "locked", "{loser}"),
+        1 => assert_eq!(error["code"], "exists", "{loser}"),
+        _ => panic!("{loser}"),
+    }
+    let operations = shared().json(&["operation", "list", "--tenant", "twice-lab"]);
+    assert_eq!(operations.as_array().map(Vec::len), Some(1), "{operations}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn different_tenants_are_created_at_once() {
+    let create = |id: &'static str, stack: &'static str| {
+        blocking(move || {
+            let spec = shared().spec(id, stack, "trial");
+            shared().json(&["tenant", "create", &spec])
+        })
+    };
+    let (a, b, c) = tokio::join!(create("abreast-one", "labcloud"), create("abreast-two", "labcloud"), create("abreast-three", "mate"));
+    for shown in [a.unwrap(), b.unwrap(), c.unwrap()] {
+        assert_eq!(shown["status"], "active", "{shown}");
+        assert!(shown["resources"].as_array().unwrap().iter().all(|r: &Value| r["status"] == "ready"), "{shown}");
+    }
+}

@@ -1,0 +1,113 @@
+//! The walls between tenants, tried with the passwords their applications really have.
+
+use serde_json::Value;
+use sqlx::{AssertSqlSafe, PgConnection};
+
+use super::fixture::{connect, shared};
+
+/// A connection as one of a tenant's roles, with the password and the database its secret names.
+async fn login(id: &str, part: &str) -> Result<PgConnection, sqlx::Error> {
+    let secret = secret(id, part).await;
+    let port = shared().open().await.registry.port;
+    let of = |key: &str| secret[key].as_str().unwrap().to_owned();
+    connect(port, &of("username"), &of("password"), &of("dbname")).await
+}
+
+async fn secret(id: &str, part: &str) -> Value {
+    let shown = shared().json(&["tenant", "show", id]);
+    let address = format!("{id}/secret/{part}");
+    let arn = shown["resources"].as_array().unwrap().iter().find(|r| r["address"] == *address).unwrap()["id"].as_str().unwrap().to_owned();
+    let text = shared().cloud().await.secrets.get_secret_value().secret_id(arn).send().await.unwrap().secret_string.unwrap();
+    serde_json::from_str(&text).unwrap()
+}
+
+async fn run(db: &mut PgConnection, sql: &str) -> Result<u64, String> {
+    let done = sqlx::raw_sql(AssertSqlSafe(sql)).execute(db).await;
+    done.map(|d| d.rows_affected()).map_err(|e| e.as_database_error().and_then(|d| d.code()).map(|c| c.into_owned()).unwrap_or_else(|| e.to_string()))
+}
+
+const DENIED: &str = "42501";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_application_role_can_do_nothing_with_a_neighbours_schema() {
+    shared().six().await;
+    for (a, b, schema) in [
+        ("lakeside-lab", "city-lab", "tenant_city_lab"),
+        ("city-lab", "demo-clinic", "tenant_demo_clinic"),
+        ("demo-clinic", "lakeside-lab", "tenant_lakeside_lab"),
+    ] {
+        let mut db = login(a, "app").await.unwrap();
+        let mut neighbour = login(b, "app").await.unwrap();
+        let tables: Vec<String> =
+            sqlx::query_scalar("SELECT tablename::text FROM pg_tables WHERE schemaname = $1").bind(schema).fetch_all(&mut neighbour).await.unwrap();
+        assert!(!tables.is_empty(), "{b} has no tables");
+        for table in tables {
+            for sql in [
+                format!("SELECT * FROM {schema}.{table}"),
+                format!("DELETE FROM {schema}.{table}"),
+                format!("TRUNCATE {schema}.{table}"),
+                format!("INSERT INTO {schema}.{table} DEFAULT VALUES"),
+            ] {
+                assert_eq!(run(&mut db, &sql).await, Err(DENIED.into()), "{a}: {sql}");
+            }
+        }
+        let role = format!("tenant_{}", b.replace('-', "_"));
+        for sql in [
+            format!("CREATE TABLE {schema}.mine ()"),
+            "CREATE TABLE public.mine ()".into(),
+            "CREATE SCHEMA mine".into(),
+            format!("SET ROLE {role}_app"),
+            format!("SET ROLE {role}_owner"),
+            format!("SET ROLE {role}_migrate"),
+            "SET ROLE labctl_admin".into(),
+            format!("SET SESSION AUTHORIZATION {role}_app"),
+        ] {
+            assert_eq!(run(&mut db, &sql).await, Err(DENIED.into()), "{a}: {sql}");
+        }
+        let usable: Vec<String> = sqlx::query_scalar(
+            "SELECT nspname::text FROM pg_namespace WHERE nspname !~ '^pg_' AND nspname <> 'information_schema'
+               AND (has_schema_privilege(oid, 'USAGE') OR has_schema_privilege(oid, 'CREATE'))",
+        )
+        .fetch_all(&mut db)
+        .await
+        .unwrap();
+        assert_eq!(usable, [format!("tenant_{}", a.replace('-', "_"))], "{a}");
+        let seen: i64 =
+            sqlx::query_scalar("SELECT count(*) FROM information_schema.tables WHERE table_schema = $1").bind(schema).fetch_one(&mut db).await.unwrap();
+        assert_eq!(seen, 0, "{a} sees tables of {b}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_of_its_own_lets_no_neighbour_in() {
+    shared().six().await;
+    let port = shared().open().await.registry.port;
+    for (tenant, other, database) in
+        [("lakeside-lab", "st-marys-lab", "tenant_st_marys_lab"), ("st-marys-lab", "hospital-a", "tenant_hospital_a"), ("hospital-a", "lakeside-lab", "shared")]
+    {
+        let secret = secret(tenant, "app").await;
+        let refused = connect(port, secret["username"].as_str().unwrap(), secret["password"].as_str().unwrap(), database).await.unwrap_err();
+        assert_eq!(refused.as_database_error().and_then(|e| e.code()).as_deref(), Some(DENIED), "{tenant} at {other}: {refused}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tables_made_later_are_the_applications_at_once_and_nobody_elses() {
+    shared().six().await;
+    for id in ["lakeside-lab", "northside-clinic", "hospital-a"] {
+        let (mut migrate, mut app, mut readonly) = (login(id, "migrate").await.unwrap(), login(id, "app").await.unwrap(), login(id, "readonly").await.unwrap());
+        run(&mut migrate, "CREATE TABLE later (id bigint GENERATED BY DEFAULT AS IDENTITY PRIMARY KEY, word text)").await.unwrap();
+        run(&mut migrate, "CREATE SEQUENCE later_number").await.unwrap();
+        run(&mut app, "INSERT INTO later (word) VALUES ('x')").await.unwrap();
+        run(&mut app, "UPDATE later SET word = nextval('later_number')::text").await.unwrap();
+        run(&mut readonly, "SELECT * FROM later").await.unwrap();
+        assert!(run(&mut readonly, "DELETE FROM later").await.is_err());
+        assert_eq!(run(&mut app, "DROP TABLE later").await, Err(DENIED.into()), "{id}");
+        assert_eq!(run(&mut app, "CREATE TABLE mine ()").await, Err(DENIED.into()), "{id}");
+        if id != "lakeside-lab" {
+            continue;
+        }
+        let mut neighbour = login("city-lab", "app").await.unwrap();
+        assert_eq!(run(&mut neighbour, "SELECT * FROM tenant_lakeside_lab.later").await, Err(DENIED.into()));
+    }
+}

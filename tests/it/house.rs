@@ -1,0 +1,153 @@
+//! The walls of the house: who may import whom, where clap, sqlx, the SDK, the environment and the terminal may be used.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Module → what it may use of ours, as `docs/architecture.md` has it.
+const MAY_USE: &[(&str, &[&str])] = &[
+    ("spec", &[]),
+    ("config", &[]),
+    ("engine", &[]),
+    ("stack", &["spec"]),
+    ("plan", &["engine", "spec", "stack"]),
+    ("cloud", &["engine"]),
+    ("tenantdb", &["engine"]),
+    ("kinds", &["cloud", "engine", "tenantdb"]),
+    ("registry", &["engine", "plan", "spec"]),
+    ("sandbox", &["cloud", "config", "engine"]),
+    ("ops", &["cloud", "config", "engine", "kinds", "plan", "registry", "spec", "stack", "tenantdb"]),
+    ("cli", &["cloud", "config", "engine", "kinds", "ops", "plan", "registry", "sandbox", "spec", "stack", "tenantdb"]),
+    ("main", &["cli"]),
+    ("build", &[]),
+    ("lib", &[]),
+];
+
+/// A word in the code → the modules it may stand in, and why.
+const ONLY_IN: &[(&str, &[&str], &str)] = &[
+    ("clap", &["cli", "main"], "arguments are the terminal's matter"),
+    ("sqlx", &["registry", "tenantdb", "sandbox"], "SQL goes through registry and tenantdb"),
+    ("aws_sdk_", &["cloud", "kinds", "sandbox"], "AWS goes through cloud and kinds"),
+    ("env::var", &["config"], "only config reads the environment"),
+    ("println!", &["cli", "main", "build"], "only cli prints"),
+    ("eprintln!", &["cli", "main"], "only cli prints"),
+];
+
+fn sources() -> Vec<(String, PathBuf, String)> {
+    fn walk(dir: &Path, found: &mut Vec<PathBuf>) {
+        for entry in fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                walk(&path, found);
+            } else if path.extension().is_some_and(|e| e == "rs") {
+                found.push(path);
+            }
+        }
+    }
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut found = Vec::new();
+    walk(&src, &mut found);
+    found.sort();
+    found
+        .into_iter()
+        .map(|path| {
+            let inside = path.strip_prefix(&src).unwrap().to_path_buf();
+            let module = inside.components().next().unwrap().as_os_str().to_string_lossy().trim_end_matches(".rs").to_owned();
+            let text = fs::read_to_string(&path).unwrap();
+            (module, inside, text)
+        })
+        .collect()
+}
+
+/// The code of a file without its tests and its comments.
+fn code(text: &str) -> String {
+    let body = text.split("\n#[cfg(test)]\nmod tests").next().unwrap_or(text);
+    body.lines().map(|l| if l.trim_start().starts_with("//") { "" } else { l }).collect::<Vec<_>>().join("\n")
+}
+
+fn uses(text: &str) -> BTreeSet<String> {
+    let code = code(text);
+    let mut found = BTreeSet::new();
+    for (at, _) in code.match_indices("crate::") {
+        let rest = &code[at + "crate::".len()..];
+        let names: Vec<&str> = match rest.strip_prefix('{') {
+            Some(list) => list.split('}').next().unwrap_or("").split(',').map(str::trim).collect(),
+            None => vec![rest],
+        };
+        for name in names {
+            let end = name.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(name.len());
+            if !name[..end].is_empty() {
+                found.insert(name[..end].to_owned());
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn imports_point_one_way() {
+    let allowed: BTreeMap<_, _> = MAY_USE.iter().copied().collect();
+    let mut wrong = Vec::new();
+    for (module, path, text) in sources() {
+        let may = allowed.get(module.as_str()).unwrap_or_else(|| panic!("the module `{module}` is not in the table: say what it may use"));
+        let bad: Vec<_> = uses(&text).into_iter().filter(|u| *u != module && !may.contains(&u.as_str())).collect();
+        if !bad.is_empty() {
+            wrong.push(format!("{} uses {}", path.display(), bad.join(", ")));
+        }
+    }
+    assert!(wrong.is_empty(), "the walls of the house (tests/it/house.rs, docs/architecture.md):\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_tool_stays_in_its_room() {
+    let mut wrong = Vec::new();
+    for (module, path, text) in sources() {
+        // What stands in quotes is a name for somebody else, such as a filter of the log.
+        let unquoted: String = code(&text).lines().map(|l| l.split('"').step_by(2).collect::<String>() + "\n").collect();
+        for (word, rooms, why) in ONLY_IN {
+            let used = unquoted.match_indices(word).any(|(at, _)| !unquoted[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_'));
+            if used && !rooms.contains(&module.as_str()) {
+                wrong.push(format!("{} uses {word}: {why}", path.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_file_says_first_what_it_is_for_and_stays_readable() {
+    let mut wrong = Vec::new();
+    for (_, path, text) in sources() {
+        if !text.starts_with("//! ") {
+            wrong.push(format!("{}: the first line does not say what the room is for", path.display()));
+        }
+        let lines = text.lines().count();
+        if lines > 500 {
+            wrong.push(format!("{}: {lines} lines; split it", path.display()));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn no_test_file_is_forgotten() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+    let listed = fs::read_to_string(root.join("it.rs")).unwrap();
+    for entry in fs::read_dir(root.join("it")).unwrap() {
+        let path = entry.unwrap().path();
+        let Some(name) = path.file_name().and_then(|n| n.to_str()).and_then(|n| n.strip_suffix(".rs")) else { continue };
+        assert!(listed.contains(&format!("mod {name};")), "tests/it.rs does not list `{name}`: its tests never run");
+    }
+}
+
+#[test]
+fn every_kind_is_in_the_list() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/kinds");
+    let list = fs::read_to_string(root.join("mod.rs")).unwrap();
+    for (_, path, text) in sources() {
+        let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+        if path.starts_with("kinds") && text.contains("impl Kind for ") {
+            assert!(list.contains(&format!("&{name}::")), "KINDS does not list `{name}`");
+        }
+    }
+}

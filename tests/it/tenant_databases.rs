@@ -1,0 +1,394 @@
+//! Tenant databases for real: the four PostgreSQL kinds on the sandbox's server, with an administrator like RDS's.
+
+#[path = "tenant_databases/isolation.rs"]
+mod isolation;
+#[path = "tenant_databases/server.rs"]
+mod server;
+#[path = "tenant_databases/tenant.rs"]
+mod tenant;
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use labctl::engine::fault::Class;
+use labctl::engine::kind::{Diff, Observed};
+use labctl::tenantdb::migrations::{File, Library};
+use labctl::tenantdb::{Databases, Login, Settings, Tls, Tunnels};
+use serde_json::json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+use server::{ADMIN_PASSWORD, ADMIN_SECRET, Secrets, Server, run, texts};
+use tenant::{Resource, everything, password, role, schema, secret, shipped, version};
+
+fn database(tenant: &str) -> Resource {
+    Resource::new(tenant, "postgres_database", "main", json!({"name": format!("{tenant}_db"), "owner": format!("{tenant}_owner"), "connection_limit": 50}))
+}
+
+/// Memberships that were lent to the administrator and not given back.
+async fn standing_memberships(server: &Server) -> Vec<String> {
+    let sql = "SELECT r.rolname::text FROM pg_auth_members m JOIN pg_roles r ON r.oid = m.roleid JOIN pg_roles u ON u.oid = m.member WHERE u.rolname = 'ADMIN' \
+               AND coalesce((to_jsonb(m) ->> 'set_option')::bool, true)";
+    texts(&mut server.superuser("postgres").await, &sql.replace("ADMIN", &server.admin)).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_tenants_on_one_database_are_walled_off_and_leave_nothing_behind() {
+    let server = Server::new("walls").await;
+    let secrets = Secrets::default();
+    let mut library = Library::default();
+    let steps = shipped(&mut library, "labcloud");
+    let cx = server.cx(&secrets, library).await;
+    let (a, b) = (everything(&secrets, "a", "walls_shared", &steps), everything(&secrets, "b", "walls_shared", &steps));
+    for resource in a.iter().chain(&b) {
+        let writes = resource.converge(&cx).await.unwrap();
+        assert!((1..=2).contains(&writes), "{} took {writes} writes", resource.address);
+        assert_eq!(resource.converge(&cx).await.unwrap(), 0, "{}: the second time there is nothing to do", resource.address);
+    }
+    assert_eq!(standing_memberships(&server).await, [""; 0]);
+    works_for_its_own_application(&server).await;
+    isolation::try_everything(&server).await;
+    for resource in a.iter().chain(&b) {
+        assert_eq!(resource.diff(&cx).await, Diff::Same, "{}: what the probes planted is gone", resource.address);
+    }
+    covers_what_is_made_later(&server).await;
+    let log = server.log();
+    for part in ["migrate", "app", "read"] {
+        assert!(!log.contains(&password("a", part)) && !log.contains(&password("b", part)), "a password of {part} is in the server's log");
+    }
+    assert!(log.contains("SCRAM-SHA-256$4096:"), "the log would have shown it");
+
+    for resource in a.iter().rev() {
+        resource.delete(&cx).await;
+    }
+    nothing_left(&server, "a").await;
+    for resource in &b {
+        assert_eq!(resource.diff(&cx).await, Diff::Same, "{}: A's end is nothing to B", resource.address);
+    }
+    for resource in b.iter().rev() {
+        resource.delete(&cx).await;
+    }
+    nothing_left(&server, "b").await;
+}
+
+async fn works_for_its_own_application(server: &Server) {
+    let mut app = server.login("a_app", &password("a", "app"), "walls_shared").await.unwrap();
+    run(&mut app, "INSERT INTO lab_results (patient_id, test_code, test_data) VALUES ('P123', 'CBC', '{\"hb\": 14}')").await.unwrap();
+    let event = "SELECT record_usage('018f0000-0000-7000-8000-000000000001', 'api_calls', 3, '2025-11-30 23:59:59Z')::text";
+    assert_eq!(texts(&mut app, event).await, ["true"], "a month's first event is counted");
+    assert_eq!(texts(&mut app, event).await, ["false"], "and once only");
+    run(&mut app, "SELECT record_usage(gen_random_uuid(), 'api_calls', 4, '2025-11-01 00:00:00Z')").await.unwrap();
+    assert_eq!(texts(&mut app, "SELECT concat_ws(' ', month, api_calls, results_processed) FROM usage_by_month").await, ["2025-11-01 7 0"]);
+    assert_eq!(
+        texts(&mut app, "SELECT concat_ws(' ', current_setting('search_path'), current_setting('statement_timeout'), current_setting('lock_timeout'))").await,
+        ["a_schema 30s 5s"]
+    );
+    let mut read = server.login("a_read", &password("a", "read"), "walls_shared").await.unwrap();
+    assert_eq!(texts(&mut read, "SELECT patient_id FROM lab_results").await, ["P123"]);
+    run(&mut read, "DELETE FROM lab_results").await.unwrap_err();
+    server.login("a_owner", "", "walls_shared").await.unwrap_err();
+}
+
+async fn covers_what_is_made_later(server: &Server) {
+    let mut migrate = server.login("a_migrate", &password("a", "migrate"), "walls_shared").await.unwrap();
+    run(&mut migrate, "CREATE TABLE later (id int GENERATED ALWAYS AS IDENTITY, t text); CREATE SEQUENCE later_seq; CREATE FUNCTION later_f() RETURNS int LANGUAGE sql AS 'SELECT 1'").await.unwrap();
+    run(&mut migrate, "CREATE TABLE public.later (id int)").await.unwrap_err();
+    let mut sup = server.superuser("walls_shared").await;
+    run(&mut sup, "SET ROLE a_owner; CREATE TABLE a_schema.by_owner (t text); RESET ROLE").await.unwrap();
+    let mut app = server.login("a_app", &password("a", "app"), "walls_shared").await.unwrap();
+    run(&mut app, "INSERT INTO later (t) VALUES ('x'); UPDATE later SET t = 'y'; SELECT nextval('later_seq'), later_f(); INSERT INTO by_owner VALUES ('z'); DELETE FROM by_owner").await.unwrap();
+    let mut read = server.login("a_read", &password("a", "read"), "walls_shared").await.unwrap();
+    assert_eq!(texts(&mut read, "SELECT t FROM later").await, ["y"]);
+    run(&mut read, "INSERT INTO later (t) VALUES ('x')").await.unwrap_err();
+    run(&mut read, "SELECT later_f()").await.unwrap_err();
+}
+
+async fn nothing_left(server: &Server, tenant: &str) {
+    for database in [server.shared.as_str(), "postgres"] {
+        let mut sup = server.superuser(database).await;
+        for sql in [
+            "SELECT rolname::text FROM pg_roles WHERE rolname ~ '^T_'",
+            "SELECT nspname::text FROM pg_namespace WHERE nspname ~ '^T_'",
+            "SELECT datname::text FROM pg_database WHERE datname ~ '^T_'",
+            "SELECT datname::text FROM pg_database, aclexplode(datacl) x WHERE x.grantee <> 0 AND x.grantee NOT IN (SELECT oid FROM pg_roles)",
+            "SELECT defaclacl::text FROM pg_default_acl WHERE defaclacl::text ~ '\\mT_' OR defaclrole NOT IN (SELECT oid FROM pg_roles)",
+            "SELECT refobjid::text FROM pg_shdepend WHERE refclassid = 'pg_authid'::regclass AND refobjid NOT IN (SELECT oid FROM pg_roles)",
+            "SELECT setconfig::text FROM pg_db_role_setting WHERE setconfig::text ~ '\\mT_schema'",
+            "SELECT usename::text FROM pg_stat_activity WHERE usename ~ '^T_'",
+        ] {
+            assert_eq!(texts(&mut sup, &sql.replace("T_", &format!("{tenant}_"))).await, [""; 0], "{database}: {sql}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn drift_in_roles_and_grants_is_named_and_mended() {
+    let server = Server::new("drift").await;
+    let secrets = Secrets::default();
+    let mut library = Library::default();
+    let steps = shipped(&mut library, "mate");
+    let cx = server.cx(&secrets, library).await;
+    let all = everything(&secrets, "drift", "drift_shared", &steps);
+    for resource in &all {
+        resource.converge(&cx).await.unwrap();
+    }
+    let (app, walls) = (&all[2], &all[4]);
+    let mut sup = server.superuser("drift_shared").await;
+    run(&mut sup, "SET ROLE drift_admin; CREATE ROLE stranger; RESET ROLE").await.unwrap();
+    let rows = [
+        (app, "ALTER ROLE drift_app CREATEDB", "powers: CREATEDB → (none)"),
+        (app, "ALTER ROLE drift_app NOLOGIN", "login: false → true"),
+        (app, "ALTER ROLE drift_app CONNECTION LIMIT -1", "connection_limit: -1 → 20"),
+        (app, "ALTER ROLE drift_app SET statement_timeout = 0", "settings.statement_timeout: 0 → 30s"),
+        (app, "ALTER ROLE drift_app SET work_mem = '1GB'", "settings.work_mem: 1GB → (none)"),
+        (app, "ALTER ROLE drift_app IN DATABASE drift_shared SET search_path = other", "settings: others in database drift_shared → (none)"),
+        (app, "SET ROLE drift_admin; GRANT stranger TO drift_app; RESET ROLE", "member_of: {stranger} → {}"),
+        (walls, "GRANT SELECT ON drift_schema.patients TO stranger", "grants.stranger.tables: SELECT → (none)"),
+        (walls, "GRANT SELECT (id) ON drift_schema.patients TO stranger", "grants.stranger.tables: SELECT → (none)"),
+        (walls, "GRANT USAGE ON SCHEMA drift_schema TO PUBLIC", "grants.PUBLIC.the schema: USAGE → (none)"),
+        (walls, "GRANT CREATE ON SCHEMA public TO PUBLIC", "grants.PUBLIC.the schema public: CREATE → (none)"),
+        (walls, "GRANT CONNECT ON DATABASE drift_shared TO PUBLIC", "grants.PUBLIC.the database: CONNECT → (none)"),
+        (walls, "GRANT TRUNCATE ON drift_schema.patients TO drift_app", "grants.drift_app.tables: TRUNCATE → (none)"),
+        (walls, "GRANT SELECT ON drift_schema.labctl_migrations TO drift_app", "grants.drift_app.labctl_migrations: SELECT → (none)"),
+        (walls, "REVOKE INSERT ON drift_schema.patients FROM drift_app", "grants.drift_app.tables: on some → INSERT"),
+        (walls, "REVOKE USAGE ON SCHEMA drift_schema FROM drift_app", "grants.drift_app.the schema: (none) → USAGE"),
+        (walls, "REVOKE CONNECT ON DATABASE drift_shared FROM drift_app", "grants.drift_app.the database: (none) → CONNECT"),
+        (walls, "GRANT EXECUTE ON FUNCTION drift_schema.refuse_change() TO PUBLIC", "grants.PUBLIC.functions: EXECUTE → (none)"),
+        (
+            walls,
+            "ALTER DEFAULT PRIVILEGES FOR ROLE drift_migrate IN SCHEMA drift_schema REVOKE SELECT ON TABLES FROM drift_app",
+            "grants.drift_app.tables made by drift_migrate: (none) → SELECT",
+        ),
+        (
+            walls,
+            "ALTER DEFAULT PRIVILEGES FOR ROLE drift_migrate GRANT EXECUTE ON FUNCTIONS TO PUBLIC",
+            "grants.PUBLIC.functions made anywhere by drift_migrate: EXECUTE → (none)",
+        ),
+        (walls, "ALTER SCHEMA drift_schema OWNER TO drift_migrate", "owner: drift_migrate → drift_owner"),
+    ];
+    for (resource, sql, named) in rows {
+        run(&mut sup, sql).await.unwrap();
+        let Diff::Update(changes) = resource.diff(&cx).await else { panic!("{sql}: not seen: {:?}", resource.diff(&cx).await) };
+        assert!(changes.iter().any(|c| c.to_string() == named), "{sql}: {changes:?}");
+        assert_eq!(resource.converge(&cx).await.unwrap(), 1, "{sql}");
+    }
+    run(&mut sup, "ALTER ROLE drift_app BYPASSRLS").await.unwrap();
+    assert!(matches!(app.diff(&cx).await, Diff::Forbidden(why) if why.contains("NOBYPASSRLS")));
+    run(&mut sup, "ALTER ROLE drift_app NOBYPASSRLS; CREATE TABLE drift_schema.alien (id int)").await.unwrap();
+    assert!(matches!(walls.diff(&cx).await, Diff::Forbidden(why) if why.contains("relation alien of postgres")));
+    assert_eq!(standing_memberships(&server).await, [""; 0]);
+
+    // A role that still owns data is not dropped with it.
+    let fault = all[1].kind().delete(&cx, &all[1].target(), "drift_migrate").await.unwrap_err();
+    assert_eq!((fault.class, fault.code.as_str()), (Class::Refused, "2BP01"));
+    server.login("drift_migrate", &password("drift", "migrate"), "drift_shared").await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn passwords_follow_their_secrets_and_strangers_are_left_alone() {
+    let server = Server::new("secrets").await;
+    let secrets = Secrets::default();
+    let cx = server.cx(&secrets, Library::default()).await;
+    let all = everything(&secrets, "secrets_a", "secrets_shared", &[]);
+    for resource in &all[..4] {
+        resource.converge(&cx).await.unwrap();
+    }
+    server.login("secrets_a_app", &password("secrets_a", "app"), "secrets_shared").await.unwrap();
+    secrets.set(&secret("secrets_a", "app"), json!({"password": "quite-another"}));
+    let Diff::Update(changes) = all[2].diff(&cx).await else { panic!() };
+    assert_eq!(changes[0].to_string(), "password_version: version-1 → version-2");
+    assert_eq!(all[2].converge(&cx).await.unwrap(), 1);
+    server.login("secrets_a_app", "quite-another", "secrets_shared").await.unwrap();
+    server.login("secrets_a_app", &password("secrets_a", "app"), "secrets_shared").await.unwrap_err();
+
+    // The administrator's own password changes under way: the cache is dropped and asked for once more.
+    let mut sup = server.superuser("postgres").await;
+    run(&mut sup, "ALTER ROLE secrets_admin PASSWORD 'rotated'").await.unwrap();
+    secrets.set(ADMIN_SECRET, json!({"username": "secrets_admin", "password": "rotated"}));
+    all[4].converge(&cx).await.unwrap();
+
+    run(&mut sup, "CREATE ROLE secrets_c_app LOGIN").await.unwrap();
+    let foreign = role("secrets_c", "app", None, json!({}));
+    assert_eq!(foreign.observe(&cx).await, Observed::Foreign("it carries no labctl ownership tags".into()));
+    assert_eq!(foreign.kind().create(&cx, &foreign.target(), "t").await.unwrap_err().class, Class::Unknown);
+    let mut other = schema("secrets_c", "secrets_shared");
+    other.spec["name"] = json!("secrets_a_schema");
+    assert_eq!(other.observe(&cx).await, Observed::Foreign("it belongs to secrets_a/postgres_schema/main".into()));
+    let long = role("secrets_d", &"x".repeat(70), None, json!({}));
+    assert_eq!(long.kind().observe(&cx, &long.target(), None).await.unwrap_err().code, "invalid_name");
+    assert_eq!(schema("secrets_a", "no_such_database").observe(&cx).await, Observed::Absent);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn migrations_are_all_or_nothing_and_history_is_only_continued() {
+    let server = Server::new("history").await;
+    let secrets = Secrets::default();
+    let mut library = Library::default();
+    let file = |name: &str, sql: &str| File::parse("tenant", name, sql).unwrap();
+    let good = library.add(vec![file("V1__a.sql", "CREATE TABLE a (id int);"), file("V3__c.sql", "ALTER TABLE a ADD x int;")]).unwrap();
+    let bad = library.add(vec![file("V4__d.sql", "CREATE TABLE d (id int);"), file("V5__e.sql", "CREATE TABLE e (id nonsense);")]).unwrap();
+    let early = library.add(vec![file("V2__b.sql", "CREATE TABLE b (id int);")]).unwrap();
+    let changed = library.add(vec![file("V1__a.sql", "CREATE TABLE a (id bigint);")]).unwrap();
+    let cx = server.cx(&secrets, library).await;
+    for resource in everything(&secrets, "history", "history_shared", &good) {
+        resource.converge(&cx).await.unwrap();
+    }
+    let mut sup = server.superuser("history_shared").await;
+    let tables = "SELECT relname || ' ' || relowner::regrole FROM pg_class WHERE relnamespace = 'history_schema'::regnamespace AND relkind = 'r' ORDER BY 1";
+    assert_eq!(texts(&mut sup, tables).await, ["a history_migrate", "labctl_migrations history_migrate"]);
+
+    let failing = version("history", "history_shared", &[good.clone(), bad].concat());
+    assert!(matches!(failing.diff(&cx).await, Diff::Update(c) if c.len() == 2 && c[0].to_string() == "tenant/V4__d: pending → applied"));
+    let fault = failing.converge(&cx).await.unwrap_err();
+    assert_eq!((fault.class, fault.code.as_str()), (Class::Refused, "42704"));
+    assert!(fault.message.contains("tenant/V5__e") && fault.message.contains("nonsense"), "{fault}");
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(texts(&mut sup, tables).await.len(), 2, "V4 was undone with V5");
+
+    let rows = [
+        (vec![good[0].clone(), early[0].clone(), good[1].clone()], "V2__b comes in before tenant/V3__c"),
+        (vec![changed[0].clone(), good[1].clone()], "V1__a was changed after it was applied"),
+        (vec![good[0].clone()], "V3__c was applied and is missing now"),
+    ];
+    for (steps, why) in rows {
+        let rewritten = version("history", "history_shared", &steps);
+        assert!(matches!(rewritten.diff(&cx).await, Diff::Forbidden(text) if text.contains(why)), "{why}");
+        let Observed::Mine { id, state } = rewritten.observe(&cx).await else { panic!() };
+        let fault = rewritten.kind().update(&cx, &rewritten.target(), &id, &state).await.unwrap_err();
+        assert_eq!(fault.code, "history", "the update looks for itself");
+    }
+
+    // Somebody holds a lock: busy, nothing changed, and no waiting for ever.
+    let more = version("history", "history_shared", &good);
+    run(&mut sup, "BEGIN; LOCK TABLE history_schema.labctl_migrations").await.unwrap();
+    let Err(fault) = more.kind().update(&cx, &more.target(), "x", &json!({"applied": []})).await else { panic!() };
+    assert_eq!((fault.class, fault.code.as_str()), (Class::Busy, "55P03"));
+    run(&mut sup, "ROLLBACK").await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_of_its_own_is_found_again_after_a_crash_and_dropped_under_its_users() {
+    let server = Server::new("apart").await;
+    let secrets = Secrets::default();
+    let mut library = Library::default();
+    let steps = shipped(&mut library, "mate");
+    let cx = server.cx(&secrets, library).await;
+    let mut all = everything(&secrets, "own", "own_db", &steps);
+    all.insert(4, database("own"));
+    for resource in &all {
+        resource.converge(&cx).await.unwrap();
+        assert_eq!(resource.converge(&cx).await.unwrap(), 0, "{}", resource.address);
+    }
+    let mut sup = server.superuser("own_db").await;
+    // As a crash between CREATE DATABASE and its comment leaves it.
+    run(&mut sup, "COMMENT ON DATABASE own_db IS NULL; GRANT CONNECT, TEMPORARY ON DATABASE own_db TO PUBLIC; GRANT USAGE ON SCHEMA public TO PUBLIC")
+        .await
+        .unwrap();
+    let Diff::Update(changes) = all[4].diff(&cx).await else { panic!() };
+    let named: Vec<String> = changes.iter().map(ToString::to_string).collect();
+    assert_eq!(named, ["comment: false → true", "public: CONNECT, TEMPORARY → (none)", "public_schema: USAGE → (none)"]);
+    assert_eq!(all[4].converge(&cx).await.unwrap(), 1);
+
+    let mut thief = database("other");
+    thief.spec["name"] = json!("own_db");
+    assert_eq!(thief.observe(&cx).await, Observed::Foreign("it belongs to own/postgres_database/main".into()));
+    run(&mut sup, "COMMENT ON DATABASE own_db IS NULL").await.unwrap();
+    thief.spec["owner"] = json!("own_owner");
+    assert!(matches!(thief.observe(&cx).await, Observed::Foreign(_)), "an owner of another tenant's proves nothing");
+    let plain = Resource::new("own", "postgres_database", "main", json!({"name": "apart_shared", "owner": "own_owner"}));
+    assert!(matches!(plain.observe(&cx).await, Observed::Foreign(_)), "nor does a database of another owner");
+
+    // The neighbour on the shared database may not even connect here.
+    let neighbour = everything(&secrets, "other", "apart_shared", &[]);
+    for resource in &neighbour {
+        resource.converge(&cx).await.unwrap();
+    }
+    let error = server.login("other_app", &password("other", "app"), "own_db").await.unwrap_err();
+    assert_eq!(error.as_database_error().unwrap().code().unwrap(), "42501");
+    run(&mut sup, "GRANT CONNECT ON DATABASE own_db TO other_app").await.unwrap();
+    server.login("other_app", &password("other", "app"), "own_db").await.unwrap();
+    run(&mut sup, "REVOKE CONNECT ON DATABASE own_db FROM other_app").await.unwrap();
+    drop(sup);
+
+    let mut user = server.login("own_app", &password("own", "app"), "own_db").await.unwrap();
+    all[4].delete(&cx).await;
+    run(&mut user, "SELECT 1").await.unwrap_err();
+    for resource in all.iter().rev() {
+        resource.delete(&cx).await;
+    }
+    nothing_left(&server, "own").await;
+    assert_eq!(standing_memberships(&server).await, [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_tenants_come_and_go_at_once_on_one_database() {
+    let server = Server::new("many").await;
+    let secrets = Secrets::default();
+    let mut library = Library::default();
+    let steps = shipped(&mut library, "labcloud");
+    let cx = server.cx(&secrets, library).await;
+    let tenants: Vec<Vec<Resource>> = (0..16).map(|n| everything(&secrets, &format!("t{n}"), "many_shared", &steps)).collect();
+    let made = join_all(tenants.iter().map(async |all| {
+        for resource in all {
+            resource.converge(&cx).await?;
+        }
+        Ok::<_, labctl::engine::fault::Fault>(())
+    }));
+    made.await.into_iter().collect::<Result<Vec<_>, _>>().unwrap();
+    join_all(tenants.iter().map(async |all| {
+        for resource in all.iter().rev() {
+            resource.delete(&cx).await;
+        }
+    }))
+    .await;
+    for n in 0..16 {
+        nothing_left(&server, &format!("t{n}")).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_without_encryption_is_not_talked_to() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let said = tokio::spawn(async move {
+        let mut stream = listener.accept().await.unwrap().0;
+        let mut request = [0; 8];
+        stream.read_exact(&mut request).await.unwrap();
+        // No, we do not speak TLS here.
+        stream.write_all(b"N").await.unwrap();
+        let mut rest = Vec::new();
+        stream.read_to_end(&mut rest).await.unwrap();
+        rest
+    });
+    let login = Login { endpoint: format!("localhost:{port}"), database: "shared".into(), username: "admin".into(), password: "secret".into() };
+    let strict = Databases::new(Settings { tls: Tls::VerifyFull, ..Settings::default() });
+    let fault = strict.connect(&login).await.err().unwrap();
+    assert_eq!((fault.class, fault.code.as_str()), (Class::Refused, "tls"), "{fault}");
+    assert!(said.await.unwrap().is_empty(), "it is told nothing");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_is_only_talked_to_when_its_certificate_is_trusted() {
+    let server = Server::new("tls").await;
+    let login = |endpoint: String| Login { endpoint, database: "tls_shared".into(), username: "tls_admin".into(), password: ADMIN_PASSWORD.into() };
+    let port = server.port();
+    let strict = |root_cert| Databases::new(Settings { tls: Tls::VerifyFull, root_cert, ..Settings::default() });
+    let Some(authority) = server.certify().await else {
+        let plain = strict(None).connect(&login(format!("localhost:{port}"))).await.err().unwrap();
+        assert_eq!((plain.class, plain.code.as_str()), (Class::Refused, "tls"), "a server without TLS: {plain}");
+        println!("the rest needs a PostgreSQL built with TLS");
+        return;
+    };
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let stranger = strict(None).connect(&login(format!("localhost:{port}"))).await.err().unwrap();
+    assert_eq!((stranger.class, stranger.code.as_str()), (Class::Refused, "tls"), "an authority nobody trusts: {stranger}");
+    let other_name = strict(Some(authority.clone())).connect(&login(format!("127.0.0.1:{port}"))).await.err().unwrap();
+    assert_eq!((other_name.class, other_name.code.as_str()), (Class::Refused, "tls"), "a certificate for another name: {other_name}");
+    let mut trusted = strict(Some(authority.clone())).connect(&login(format!("localhost:{port}"))).await.unwrap();
+    let ssl = trusted.select::<(bool,)>("t", "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()".to_owned()).await.unwrap();
+    assert!(ssl[0].0);
+    // Through a tunnel the name cannot match; the authority still must.
+    let tunnels = Tunnels::new([("*.rds.amazonaws.com:5432", format!("127.0.0.1:{port}"))]).unwrap();
+    let through = |root_cert| Databases::new(Settings { tunnels: tunnels.clone(), tls: Tls::VerifyFull, root_cert });
+    through(Some(authority)).connect(&login(server::ENDPOINT.into())).await.map(drop).unwrap();
+    assert_eq!(through(None).connect(&login(server::ENDPOINT.into())).await.err().unwrap().code, "tls");
+}
