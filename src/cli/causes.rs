@@ -4,7 +4,7 @@ use super::error::{CliError, Kind};
 use crate::engine::fault::Left;
 use crate::engine::run::End;
 use crate::ops::OpError;
-use crate::ops::apply::Report;
+use crate::ops::change::Report;
 use crate::registry::RegistryError;
 use crate::sandbox::SandboxError;
 use crate::spec::Invalid;
@@ -75,6 +75,7 @@ impl From<OpError> for CliError {
                 }
                 told
             }
+            OpError::NoSuchTenant { .. } => Self::failed("not_found", words).hint("`labctl tenant list` shows those there are"),
             OpError::NothingToResume { .. } => Self::failed("nothing_to_resume", words).hint("`labctl operation list --unfinished` lists what can be resumed"),
             OpError::Bug(_) => Self::bug(words),
         }

@@ -239,6 +239,38 @@ impl Timing {
     }
 }
 
+/// How far a tenant is out of use. Each level includes the one before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Suspension {
+    /// Its data can be read and not changed.
+    ReadOnly,
+    /// And none of its users can sign in.
+    Login,
+    /// And nothing of it runs: no service, no database session, no use of its storage.
+    Full,
+}
+
+impl Suspension {
+    /// All of them, the mildest first.
+    pub const ALL: [Self; 3] = [Self::ReadOnly, Self::Login, Self::Full];
+
+    /// Its name, as the command line has it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ReadOnly => "read-only",
+            Self::Login => "login",
+            Self::Full => "full",
+        }
+    }
+}
+
+impl fmt::Display for Suspension {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
 /// One kind of resource. A kind is a unit struct in a file of its own in `kinds/`, and one entry in `KINDS`.
 pub trait Kind: Send + Sync + 'static {
     /// What the kind needs to reach the outside (`kinds::Cx`).
@@ -263,6 +295,10 @@ pub trait Kind: Send + Sync + 'static {
     /// Those of them that an update in place may change (a task definition's ARN names its revision): whoever refers to one is looked
     /// at again after the update.
     const VOLATILE: &'static [&'static str] = &[];
+
+    /// What is wanted while the tenant is suspended, made of what is wanted otherwise. Pure. Most kinds are the same; what lets somebody
+    /// in or runs is not. References may stand in the spec still.
+    fn suspended(&self, spec: Self::Spec, level: Suspension) -> Self::Spec;
 
     /// Looks. Never writes. `recorded` is the id the registry has for this address, if any; it helps finding, and is never trusted
     /// without checking ownership. An `Err` means "could not be told".
@@ -317,6 +353,8 @@ pub trait AnyKind<C>: Send + Sync {
     fn outputs_volatile(&self) -> &'static [&'static str];
     /// Whether a template's spec has the right shape (`${…}` may still stand where texts are). The error is serde's, for people.
     fn check(&self, spec: &Value) -> Result<(), String>;
+    /// [`Kind::suspended`].
+    fn suspended(&self, spec: &Value, level: Suspension) -> Result<Value, Fault>;
     /// [`Kind::observe`].
     fn observe<'a>(&'a self, cx: &'a C, target: &'a Target<'a, Value>, recorded: Option<&'a str>) -> Boxed<'a, Result<Observed<Value>, Fault>>;
     /// [`Kind::diff`].
@@ -365,6 +403,10 @@ impl<K: Kind> AnyKind<K::Cx> for K {
     }
     fn check(&self, spec: &Value) -> Result<(), String> {
         serde_path::<K::Spec>(spec).map(drop)
+    }
+    fn suspended(&self, spec: &Value, level: Suspension) -> Result<Value, Fault> {
+        let spec = Kind::suspended(self, typed::<K::Spec>(K::NAME, "spec", spec)?, level);
+        serde_json::to_value(spec).map_err(|e| Fault::refused(format!("{}:spec", K::NAME), "invalid_spec", e.to_string()))
     }
     fn observe<'a>(&'a self, cx: &'a K::Cx, target: &'a Target<'a, Value>, recorded: Option<&'a str>) -> Boxed<'a, Result<Observed<Value>, Fault>> {
         Box::pin(async move {

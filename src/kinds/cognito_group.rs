@@ -10,7 +10,7 @@ use super::Cx;
 use crate::cloud::fault::{fault, is};
 use crate::cloud::tags::{ADDRESS, Ownership, REGISTRY, TENANT, ownership};
 use crate::engine::fault::Fault;
-use crate::engine::kind::{Change, Deletion, Diff, Identity, Kind, Limit, Observed, Outputs, Ready, Tags, Target, Timing};
+use crate::engine::kind::{Change, Deletion, Diff, Identity, Kind, Limit, Observed, Outputs, Ready, Suspension, Tags, Target, Timing};
 
 /// The kind.
 pub struct CognitoGroup;
@@ -83,6 +83,10 @@ impl Kind for CognitoGroup {
     const LIMIT: Limit = Limit { api: "cognito-idp:groups", per_second: 5.0, burst: 5, concurrency: 4 };
     const TIMING: Timing = Timing::secs(1, 60);
     const OUTPUTS: &'static [&'static str] = &["name"];
+
+    fn suspended(&self, spec: Spec, _level: Suspension) -> Spec {
+        spec
+    }
 
     async fn observe(&self, cx: &Cx, target: &Target<'_, Spec>, recorded: Option<&str>) -> Result<Observed<State>, Fault> {
         let spec = target.spec;

@@ -14,7 +14,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use super::Cx;
 use crate::cloud::fault::{fault, is};
 use crate::engine::fault::Fault;
-use crate::engine::kind::{Change, Deletion, Diff, Identity, Kind, Limit, Observed, Outputs, Ready, Target, Timing};
+use crate::engine::kind::{Change, Deletion, Diff, Identity, Kind, Limit, Observed, Outputs, Ready, Suspension, Target, Timing};
 
 /// The kind.
 pub struct CognitoUser;
@@ -110,6 +110,10 @@ impl Kind for CognitoUser {
     const LIMIT: Limit = Limit { api: "cognito-idp:users", per_second: 50.0, burst: 50, concurrency: 8 };
     const TIMING: Timing = Timing::secs(2, 60);
     const OUTPUTS: &'static [&'static str] = &["sub", "username"];
+
+    fn suspended(&self, spec: Spec, _level: Suspension) -> Spec {
+        spec
+    }
 
     async fn observe(&self, cx: &Cx, target: &Target<'_, Spec>, recorded: Option<&str>) -> Result<Observed<State>, Fault> {
         if let Some((pool, name)) = recorded.and_then(|id| id.split_once('/'))

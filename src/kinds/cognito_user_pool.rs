@@ -27,7 +27,7 @@ use super::Cx;
 use crate::cloud::fault::{fault, is};
 use crate::cloud::tags::{Ownership, ownership};
 use crate::engine::fault::Fault;
-use crate::engine::kind::{Change, Deletion, Diff, Identity, Kind, Limit, Observed, Outputs, Ready, Tags, Target, Timing};
+use crate::engine::kind::{Change, Deletion, Diff, Identity, Kind, Limit, Observed, Outputs, Ready, Suspension, Tags, Target, Timing};
 
 /// The kind.
 pub struct CognitoUserPool;
@@ -306,6 +306,10 @@ impl Kind for CognitoUserPool {
     const LIMIT: Limit = Limit { api: "cognito-idp:pools", per_second: 15.0, burst: 15, concurrency: 4 };
     const TIMING: Timing = Timing::secs(3, 120);
     const OUTPUTS: &'static [&'static str] = &["id", "arn", "issuer"];
+
+    fn suspended(&self, spec: Spec, _level: Suspension) -> Spec {
+        spec
+    }
 
     async fn observe(&self, cx: &Cx, target: &Target<'_, Spec>, recorded: Option<&str>) -> Result<Observed<State>, Fault> {
         if let Some(id) = recorded

@@ -28,7 +28,7 @@ use super::Cx;
 use crate::cloud::fault::{fault, is};
 use crate::cloud::tags::{REGISTRY, TENANT};
 use crate::engine::fault::Fault;
-use crate::engine::kind::{Change, Deletion, Diff, Identity, Kind, Limit, Observed, Outputs, Ready, Target, Timing};
+use crate::engine::kind::{Change, Deletion, Diff, Identity, Kind, Limit, Observed, Outputs, Ready, Suspension, Target, Timing};
 
 /// The kind.
 pub struct CognitoUserPoolClient;
@@ -268,6 +268,10 @@ impl Kind for CognitoUserPoolClient {
     const LIMIT: Limit = Limit { api: "cognito-idp:clients", per_second: 5.0, burst: 5, concurrency: 4 };
     const TIMING: Timing = Timing::secs(1, 60);
     const OUTPUTS: &'static [&'static str] = &["client_id"];
+
+    fn suspended(&self, spec: Spec, _level: Suspension) -> Spec {
+        spec
+    }
 
     async fn observe(&self, cx: &Cx, target: &Target<'_, Spec>, recorded: Option<&str>) -> Result<Observed<State>, Fault> {
         if let Some((pool_id, client)) = recorded.and_then(|id| id.split_once('/'))

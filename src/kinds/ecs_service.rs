@@ -27,7 +27,7 @@ use crate::cloud::fault::{fault, is};
 use crate::cloud::tags::{Ownership, list, ownership};
 use crate::cloud::token::client_token;
 use crate::engine::fault::Fault;
-use crate::engine::kind::{Change, Deletion, Diff, Identity, Kind, Limit, Observed, Outputs, Ready, Tags, Target, Timing};
+use crate::engine::kind::{Change, Deletion, Diff, Identity, Kind, Limit, Observed, Outputs, Ready, Suspension, Tags, Target, Timing};
 
 /// The kind.
 pub struct EcsService;
@@ -220,6 +220,14 @@ impl Kind for EcsService {
     /// Pulling an image and passing health checks takes 1–3 minutes; the circuit breaker gives up after 3–200 failed tasks.
     const TIMING: Timing = Timing::secs(120, 1800);
     const OUTPUTS: &'static [&'static str] = &["arn", "name"];
+
+    fn suspended(&self, spec: Spec, level: Suspension) -> Spec {
+        if level < Suspension::Full {
+            return spec;
+        }
+        // None, and nobody else's matter how many.
+        Spec { desired: 0, min: None, max: None, ..spec }
+    }
 
     async fn observe(&self, cx: &Cx, target: &Target<'_, Spec>, _recorded: Option<&str>) -> Result<Observed<State>, Fault> {
         let spec = target.spec;

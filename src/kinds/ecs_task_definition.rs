@@ -25,7 +25,7 @@ use crate::cloud::fault::{fault, is};
 use crate::cloud::tags::{Ownership, list, ownership};
 use crate::cloud::token::hex;
 use crate::engine::fault::Fault;
-use crate::engine::kind::{Change, Deletion, Diff, Identity, Kind, Limit, Observed, Outputs, Ready, Tags, Target, Timing};
+use crate::engine::kind::{Change, Deletion, Diff, Identity, Kind, Limit, Observed, Outputs, Ready, Suspension, Tags, Target, Timing};
 
 /// Tag with the digest of what a revision was registered with.
 const CONTENT: &str = "labctl:content";
@@ -387,6 +387,10 @@ impl Kind for EcsTaskDefinition {
     const OUTPUTS: &'static [&'static str] = &["arn", "family"];
     /// An update registers a new revision: whoever runs the old one must follow.
     const VOLATILE: &'static [&'static str] = &["arn"];
+
+    fn suspended(&self, spec: Spec, _level: Suspension) -> Spec {
+        spec
+    }
 
     async fn observe(&self, cx: &Cx, target: &Target<'_, Spec>, _recorded: Option<&str>) -> Result<Observed<State>, Fault> {
         let Some((found, tags)) = describe(cx, &target.spec.family).await? else { return Ok(Observed::Absent) };

@@ -16,7 +16,7 @@ use crate::cloud::fault::{fault, is};
 use crate::cloud::policy;
 use crate::cloud::tags::{Ownership, list, ownership};
 use crate::engine::fault::Fault;
-use crate::engine::kind::{Change, Deletion, Diff, Identity, Kind, Limit, Observed, Outputs, Ready, Tags, Target, Timing};
+use crate::engine::kind::{Change, Deletion, Diff, Identity, Kind, Limit, Observed, Outputs, Ready, Suspension, Tags, Target, Timing};
 
 /// Name of the inline policy.
 const POLICY: &str = "labctl";
@@ -178,6 +178,10 @@ impl Kind for IamRole {
     const LIMIT: Limit = Limit { api: "iam", per_second: 5.0, burst: 15, concurrency: 4 };
     const TIMING: Timing = Timing::secs(3, 120);
     const OUTPUTS: &'static [&'static str] = &["arn", "name"];
+
+    fn suspended(&self, spec: Spec, _level: Suspension) -> Spec {
+        spec
+    }
 
     async fn observe(&self, cx: &Cx, target: &Target<'_, Spec>, _recorded: Option<&str>) -> Result<Observed<State>, Fault> {
         let (iam, name) = (&cx.cloud.iam, &target.spec.name);

@@ -23,7 +23,7 @@ use crate::cloud::fault::{fault, is};
 use crate::cloud::policy;
 use crate::cloud::tags::{ADDRESS, Ownership, REGISTRY, list, ownership};
 use crate::engine::fault::{Fault, Left};
-use crate::engine::kind::{Change, Deletion, Diff, Identity, Kind, Limit, Observed, Outputs, Ready, Tags, Target, Timing};
+use crate::engine::kind::{Change, Deletion, Diff, Identity, Kind, Limit, Observed, Outputs, Ready, Suspension, Tags, Target, Timing};
 
 /// The kind.
 pub struct KmsKey;
@@ -205,6 +205,10 @@ impl Kind for KmsKey {
     const LIMIT: Limit = Limit { api: "kms:CreateKey", per_second: 5.0, burst: 5, concurrency: 4 };
     const TIMING: Timing = Timing::secs(3, 120);
     const OUTPUTS: &'static [&'static str] = &["arn", "key_id", "alias"];
+
+    fn suspended(&self, spec: Spec, _level: Suspension) -> Spec {
+        spec
+    }
 
     async fn observe(&self, cx: &Cx, target: &Target<'_, Spec>, recorded: Option<&str>) -> Result<Observed<State>, Fault> {
         let mut live: Vec<_> = match find(cx, target, recorded).await? {

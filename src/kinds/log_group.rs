@@ -9,7 +9,7 @@ use super::Cx;
 use crate::cloud::fault::{fault, is};
 use crate::cloud::tags::{Ownership, ownership};
 use crate::engine::fault::Fault;
-use crate::engine::kind::{Change, Deletion, Diff, Identity, Kind, Limit, Observed, Outputs, Ready, Tags, Target, Timing};
+use crate::engine::kind::{Change, Deletion, Diff, Identity, Kind, Limit, Observed, Outputs, Ready, Suspension, Tags, Target, Timing};
 
 /// The kind.
 pub struct LogGroup;
@@ -61,6 +61,10 @@ impl Kind for LogGroup {
     const LIMIT: Limit = Limit { api: "logs:CreateLogGroup", per_second: 10.0, burst: 10, concurrency: 8 };
     const TIMING: Timing = Timing::secs(1, 60);
     const OUTPUTS: &'static [&'static str] = &["arn", "name"];
+
+    fn suspended(&self, spec: Spec, _level: Suspension) -> Spec {
+        spec
+    }
 
     async fn observe(&self, cx: &Cx, target: &Target<'_, Spec>, _recorded: Option<&str>) -> Result<Observed<State>, Fault> {
         // The search is by prefix, and AWS promises no order: the one meant may be on any page.

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::Cx;
 use crate::cloud::tags::{Ownership, REGISTRY, TENANT, ownership};
 use crate::engine::fault::Fault;
-use crate::engine::kind::{Change, Deletion, Diff, Identity, Kind, Limit, Observed, Outputs, Ready, Target, Timing};
+use crate::engine::kind::{Change, Deletion, Diff, Identity, Kind, Limit, Observed, Outputs, Ready, Suspension, Target, Timing};
 use crate::tenantdb::quote::Ident;
 use crate::tenantdb::{Host, MAINTENANCE, comment, databases};
 
@@ -60,6 +60,10 @@ impl Kind for PostgresDatabase {
     const LIMIT: Limit = Limit { api: "postgres:databases", per_second: 5.0, burst: 5, concurrency: 4 };
     const TIMING: Timing = Timing::secs(2, 300);
     const OUTPUTS: &'static [&'static str] = &["name"];
+
+    fn suspended(&self, spec: Spec, _level: Suspension) -> Spec {
+        spec
+    }
 
     async fn observe(&self, cx: &Cx, target: &Target<'_, Spec>, _recorded: Option<&str>) -> Result<Observed<State>, Fault> {
         let spec = target.spec;

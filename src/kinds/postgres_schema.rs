@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::Cx;
 use crate::cloud::tags::{Ownership, ownership};
 use crate::engine::fault::Fault;
-use crate::engine::kind::{Change, Deletion, Diff, Identity, Kind, Limit, Observed, Outputs, Ready, Target, Timing};
+use crate::engine::kind::{Change, Deletion, Diff, Identity, Kind, Limit, Observed, Outputs, Ready, Suspension, Target, Timing};
 use crate::tenantdb::fault::NO_DATABASE;
 use crate::tenantdb::grants::{self, Grant, Parties};
 use crate::tenantdb::quote::Ident;
@@ -74,6 +74,10 @@ impl Kind for PostgresSchema {
     const LIMIT: Limit = Limit { api: "postgres", per_second: 200.0, burst: 200, concurrency: 8 };
     const TIMING: Timing = Timing::secs(1, 120);
     const OUTPUTS: &'static [&'static str] = &["name", "database"];
+
+    fn suspended(&self, spec: Spec, _level: Suspension) -> Spec {
+        spec
+    }
 
     async fn observe(&self, cx: &Cx, target: &Target<'_, Spec>, _recorded: Option<&str>) -> Result<Observed<State>, Fault> {
         let spec = target.spec;

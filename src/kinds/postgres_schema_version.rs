@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::Cx;
 use crate::cloud::tags::{Ownership, ownership};
 use crate::engine::fault::Fault;
-use crate::engine::kind::{Change, Deletion, Diff, Identity, Kind, Limit, Observed, Outputs, Ready, Target, Timing};
+use crate::engine::kind::{Change, Deletion, Diff, Identity, Kind, Limit, Observed, Outputs, Ready, Suspension, Target, Timing};
 use crate::tenantdb::fault::NO_DATABASE;
 use crate::tenantdb::migrations::{Step, ledger};
 use crate::tenantdb::quote::Ident;
@@ -51,6 +51,10 @@ impl Kind for PostgresSchemaVersion {
     const LIMIT: Limit = Limit { api: "postgres", per_second: 200.0, burst: 200, concurrency: 8 };
     const TIMING: Timing = Timing::secs(1, 900);
     const OUTPUTS: &'static [&'static str] = &["version"];
+
+    fn suspended(&self, spec: Spec, _level: Suspension) -> Spec {
+        spec
+    }
 
     async fn observe(&self, cx: &Cx, target: &Target<'_, Spec>, _recorded: Option<&str>) -> Result<Observed<State>, Fault> {
         let spec = target.spec;

@@ -24,7 +24,7 @@ use crate::cloud::fault::{fault, is};
 use crate::cloud::rds::{self, NOT_IN_THIS_STATUS, Phase, Storage, Version};
 use crate::cloud::tags::{Ownership, ownership};
 use crate::engine::fault::Fault;
-use crate::engine::kind::{Change, Deletion, Diff, Identity, Kind, Limit, Observed, Outputs, Ready, Tags, Target, Timing};
+use crate::engine::kind::{Change, Deletion, Diff, Identity, Kind, Limit, Observed, Outputs, Ready, Suspension, Tags, Target, Timing};
 
 /// The kind.
 pub struct RdsCluster;
@@ -264,6 +264,10 @@ impl Kind for RdsCluster {
     /// Three instances are made and synchronised: 10–20 minutes are usual.
     const TIMING: Timing = Timing::secs(900, 5400);
     const OUTPUTS: &'static [&'static str] = &["endpoint", "reader_endpoint", "address", "port", "arn", "master_secret_arn"];
+
+    fn suspended(&self, spec: Spec, _level: Suspension) -> Spec {
+        spec
+    }
 
     async fn observe(&self, cx: &Cx, target: &Target<'_, Spec>, _recorded: Option<&str>) -> Result<Observed<State>, Fault> {
         let Some(db) = describe(cx, &target.spec.identifier).await? else { return Ok(Observed::Absent) };

@@ -10,7 +10,7 @@ use crate::cloud::fault::{fault, is};
 use crate::cloud::rds::{self, Group, NOT_IN_THIS_STATUS, Parameters};
 use crate::cloud::tags::{Ownership, ownership};
 use crate::engine::fault::Fault;
-use crate::engine::kind::{Change, Deletion, Diff, Identity, Kind, Limit, Observed, Outputs, Ready, Tags, Target, Timing};
+use crate::engine::kind::{Change, Deletion, Diff, Identity, Kind, Limit, Observed, Outputs, Ready, Suspension, Tags, Target, Timing};
 
 /// The kind.
 pub struct RdsParameterGroup;
@@ -51,6 +51,10 @@ impl Kind for RdsParameterGroup {
     const LIMIT: Limit = Limit { api: "rds", per_second: 5.0, burst: 10, concurrency: 4 };
     const TIMING: Timing = Timing::secs(3, 120);
     const OUTPUTS: &'static [&'static str] = &["name"];
+
+    fn suspended(&self, spec: Spec, _level: Suspension) -> Spec {
+        spec
+    }
 
     async fn observe(&self, cx: &Cx, target: &Target<'_, Spec>, _recorded: Option<&str>) -> Result<Observed<State>, Fault> {
         let rds = &cx.cloud.rds;

@@ -21,7 +21,7 @@ use crate::cloud::fault::{fault, is, status};
 use crate::cloud::tags::{Ownership, list, ownership};
 use crate::cloud::{objects, policy};
 use crate::engine::fault::Fault;
-use crate::engine::kind::{Change, Deletion, Diff, Identity, Kind, Limit, Observed, Outputs, Ready, Tags, Target, Timing};
+use crate::engine::kind::{Change, Deletion, Diff, Identity, Kind, Limit, Observed, Outputs, Ready, Suspension, Tags, Target, Timing};
 
 /// The kind.
 pub struct S3Bucket;
@@ -264,6 +264,10 @@ impl Kind for S3Bucket {
     const LIMIT: Limit = Limit { api: "s3:buckets", per_second: 10.0, burst: 10, concurrency: 8 };
     const TIMING: Timing = Timing::secs(3, 120);
     const OUTPUTS: &'static [&'static str] = &["name", "arn"];
+
+    fn suspended(&self, spec: Spec, _level: Suspension) -> Spec {
+        spec
+    }
 
     async fn observe(&self, cx: &Cx, target: &Target<'_, Spec>, recorded: Option<&str>) -> Result<Observed<State>, Fault> {
         // A bucket cannot be renamed: were the recorded one not looked at first, a new name in a template would quietly begin an

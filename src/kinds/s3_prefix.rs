@@ -14,7 +14,7 @@ use crate::cloud::fault::{fault, is, status};
 use crate::cloud::objects;
 use crate::cloud::tags::{ADDRESS, Ownership, REGISTRY, TENANT, ownership};
 use crate::engine::fault::Fault;
-use crate::engine::kind::{Change, Deletion, Diff, Identity, Kind, Limit, Observed, Outputs, Ready, Tags, Target, Timing};
+use crate::engine::kind::{Change, Deletion, Diff, Identity, Kind, Limit, Observed, Outputs, Ready, Suspension, Tags, Target, Timing};
 
 /// The kind.
 pub struct S3Prefix;
@@ -156,6 +156,10 @@ impl Kind for S3Prefix {
     const LIMIT: Limit = Limit { api: "s3:PutObject", per_second: 100.0, burst: 100, concurrency: 16 };
     const TIMING: Timing = Timing::secs(1, 60);
     const OUTPUTS: &'static [&'static str] = &["bucket", "prefix", "uri", "arn"];
+
+    fn suspended(&self, spec: Spec, _level: Suspension) -> Spec {
+        spec
+    }
 
     async fn observe(&self, cx: &Cx, target: &Target<'_, Spec>, recorded: Option<&str>) -> Result<Observed<State>, Fault> {
         let spec = target.spec;

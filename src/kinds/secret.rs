@@ -26,7 +26,7 @@ use crate::cloud::fault::{fault, is};
 use crate::cloud::tags::{Ownership, list, ownership};
 use crate::cloud::token::{client_token, hex};
 use crate::engine::fault::Fault;
-use crate::engine::kind::{Change, Deletion, Diff, Identity, Kind, Limit, Observed, Outputs, Ready, Tags, Target, Timing};
+use crate::engine::kind::{Change, Deletion, Diff, Identity, Kind, Limit, Observed, Outputs, Ready, Suspension, Tags, Target, Timing};
 
 /// The kind.
 pub struct Secret;
@@ -209,6 +209,10 @@ impl Kind for Secret {
     const LIMIT: Limit = Limit { api: "secretsmanager", per_second: 50.0, burst: 50, concurrency: 8 };
     const TIMING: Timing = Timing::secs(1, 60);
     const OUTPUTS: &'static [&'static str] = &["arn", "name"];
+
+    fn suspended(&self, spec: Spec, _level: Suspension) -> Spec {
+        spec
+    }
 
     async fn observe(&self, cx: &Cx, target: &Target<'_, Spec>, _recorded: Option<&str>) -> Result<Observed<State>, Fault> {
         let Some(found) = describe(cx, &target.spec.name).await? else { return Ok(Observed::Absent) };

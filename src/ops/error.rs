@@ -1,5 +1,6 @@
 //! What can go wrong with a verb before its run begins. How a run ended is not an error but a [`Report`](super::apply::Report).
 
+use super::edit::Verb;
 use crate::engine::fault::Fault;
 use crate::plan;
 use crate::registry::{RegistryError, TenantStatus};
@@ -54,12 +55,20 @@ pub enum OpError {
         wanted: String,
     },
     /// The tenant's life has come to a state in which this verb means nothing.
-    #[error("tenant `{tenant}` is {status}: it cannot be changed")]
+    #[error("tenant `{tenant}` is {status}: {verb} is not for it")]
     Status {
         /// The tenant's id.
         tenant: String,
         /// How it stands.
         status: TenantStatus,
+        /// What was asked for.
+        verb: Verb,
+    },
+    /// There is no tenant of that id.
+    #[error("there is no tenant `{tenant}`")]
+    NoSuchTenant {
+        /// The id that was said.
+        tenant: String,
     },
     /// The profile names an account, and the credentials are another's.
     #[error("this profile is for AWS account {expected}, but the credentials are of account {found}")]

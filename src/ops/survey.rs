@@ -1,4 +1,4 @@
-//! A spec against the world: what is wanted, recorded, seen and planned. Never writes.
+//! A desired state against the world: what is wanted, recorded, seen and planned. Never writes.
 
 use std::collections::BTreeMap;
 
@@ -9,34 +9,36 @@ use crate::engine::kind::{Address, find};
 use crate::engine::look::look;
 use crate::engine::step::{Recorded, Wanted};
 use crate::kinds::KINDS;
+use crate::plan::life::DesiredState;
 use crate::plan::{self, Plan};
 use crate::registry::{ResourceStatus, Tenant};
-use crate::spec::{Invalid, TenantSpec};
+use crate::spec::Invalid;
 use crate::stack::{Desired, resolve};
 
-/// A spec against the world.
+/// A desired state against the world.
 pub struct Survey {
     /// The tenant as recorded, if it is.
     pub tenant: Option<Tenant>,
-    /// What the spec means.
+    /// What is wanted, resource by resource.
     pub desired: Desired,
     /// What is to be done.
     pub plan: Plan,
 }
 
-/// Looks at everything a plan for this spec is made from, and makes the plan.
+/// Looks at everything a plan for this state is made from, and makes the plan.
 ///
 /// # Errors
 /// [`OpError::Spec`], [`OpError::OtherStack`], [`OpError::Outside`], [`OpError::Registry`].
-pub async fn survey(site: &Site, spec: &TenantSpec) -> Result<Survey, OpError> {
-    let desired = desired(site, spec)?;
+pub async fn survey(site: &Site, state: &DesiredState) -> Result<Survey, OpError> {
+    let spec = &state.spec;
+    let desired = desired(site, state)?;
     let (tenant, resources) = tokio::try_join!(site.registry.find_tenant(&spec.id), site.registry.resources(&spec.id))?;
     if let Some(tenant) = &tenant
         && tenant.stack != spec.stack
     {
         return Err(OpError::OtherStack { tenant: spec.id.clone(), is: tenant.stack.clone(), wanted: spec.stack.clone() });
     }
-    let wanted = wanted(site, &desired);
+    let wanted = wanted(site, &desired, state)?;
     let recorded: Vec<Recorded> = resources
         .into_iter()
         .filter(|r| r.status != ResourceStatus::Deleted)
@@ -51,20 +53,21 @@ pub async fn survey(site: &Site, spec: &TenantSpec) -> Result<Survey, OpError> {
         })
         .collect();
     let world = look(&site.cx, KINDS, &wanted, &recorded, site.patience).await.map_err(outside(format!("look at what tenant `{}` has", spec.id)))?;
-    let input = plan::Input { tenant: &spec.id, wanted: &wanted, recorded: &recorded, world: &world, may_delete_data: false };
+    let input = plan::Input { tenant: &spec.id, wanted: &wanted, recorded: &recorded, world: &world, may_delete_data: state.life.purged };
     let plan = Plan::make(&input, KINDS);
-    let wrong = plan::check::check(&plan, KINDS, false);
+    let wrong = plan::check::check(&plan, KINDS, state.life.purged);
     if plan.problems.is_empty() && !wrong.is_empty() {
         return Err(OpError::Bug(format!("the plan does not hold together: {}", wrong.join("; "))));
     }
     Ok(Survey { tenant, desired, plan })
 }
 
-/// What the spec means in this place. Touches nothing.
+/// What the state means in this place, for a tenant in use. Touches nothing.
 ///
 /// # Errors
 /// [`OpError::Spec`].
-pub fn desired(site: &Site, spec: &TenantSpec) -> Result<Desired, OpError> {
+pub fn desired(site: &Site, state: &DesiredState) -> Result<Desired, OpError> {
+    let spec = &state.effective();
     let invalid = |errors| OpError::Spec { tenant: spec.id.clone(), invalid: Invalid { errors } };
     let Some(stack) = site.stacks.get(&spec.stack) else {
         let place = crate::spec::Place::File(format!("the spec of `{}`", spec.id));
@@ -72,7 +75,7 @@ pub fn desired(site: &Site, spec: &TenantSpec) -> Result<Desired, OpError> {
         let problem = crate::spec::Problem::new("spec::unknown_stack", &place, format!("there is no stack `{}`", spec.stack));
         return Err(invalid(vec![problem.hint(format!("stacks are: {}", known.join(", ")))]));
     };
-    let desired = resolve(stack, spec, &site.platform, &|kind| find(KINDS, kind).map(|k| k.outputs_declared())).map_err(invalid)?;
+    let desired = resolve(stack, spec, state.named_after(), &site.platform, &|kind| find(KINDS, kind).map(|k| k.outputs_declared())).map_err(invalid)?;
     // What the templates say must be what the kinds read: a misspelt field is found before anything is touched.
     for resource in &desired.resources {
         if let Some(Err(why)) = find(KINDS, &resource.kind).map(|k| k.check(&resource.spec)) {
@@ -82,17 +85,22 @@ pub fn desired(site: &Site, spec: &TenantSpec) -> Result<Desired, OpError> {
     Ok(desired)
 }
 
-fn wanted(site: &Site, desired: &Desired) -> Vec<Wanted> {
+/// Every resource with its tags, as it shall be: as the stack says, or as far out of use as the state says, or not at all.
+fn wanted(site: &Site, desired: &Desired, state: &DesiredState) -> Result<Vec<Wanted>, OpError> {
+    if state.life.purged {
+        return Ok(Vec::new());
+    }
     let registry = site.registry_id.to_string();
-    desired
-        .resources
-        .iter()
-        .map(|r| {
-            let address = Address::new(&desired.tenant, &r.kind, &r.name);
-            let mut tags: BTreeMap<String, String> = desired.tags.clone();
-            tags.extend(owned(&address, &registry));
-            let after = r.after.iter().map(|key| Address::new(&desired.tenant, &key.kind, &key.name)).collect();
-            Wanted { address, spec: r.spec.clone(), tags, after }
-        })
-        .collect()
+    let wanted = desired.resources.iter().map(|r| {
+        let address = Address::new(&desired.tenant, &r.kind, &r.name);
+        let spec = match (state.suspension(), find(KINDS, &r.kind)) {
+            (Some(level), Some(kind)) => kind.suspended(&r.spec, level).map_err(|e| OpError::Bug(e.to_string()))?,
+            _ => r.spec.clone(),
+        };
+        let mut tags: BTreeMap<String, String> = desired.tags.clone();
+        tags.extend(owned(&address, &registry));
+        let after = r.after.iter().map(|key| Address::new(&desired.tenant, &key.kind, &key.name)).collect();
+        Ok(Wanted { address, spec, tags, after })
+    });
+    wanted.collect()
 }

@@ -1,10 +1,12 @@
 //! Desired × observed → [`Plan`]. Pure, synchronous, deterministic: data in, data out; the list of kinds is an argument.
 //!
 //! * [`decide`]: what is to be done at each address, and why.
+//! * [`life`]: what verbs have made of a tenant since its spec was written.
 //! * [`check`]: holds a finished plan to its invariants, apart from the code that made it.
 
 pub mod check;
 pub mod decide;
+pub mod life;
 
 use std::collections::BTreeMap;
 

@@ -9,6 +9,7 @@ use sqlx::types::Json;
 use super::error::{RegistryError, Result};
 use super::tenants::is_unique_violation;
 use super::{Facts, HeldLease, Registry, names};
+use crate::plan::life::DesiredState;
 
 /// One desired state of a tenant.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -21,6 +22,8 @@ pub struct Revision {
     pub parent: Option<i32>,
     /// The normalised spec. No secrets.
     pub spec: Value,
+    /// What verbs have changed since that was written.
+    pub life: Value,
     /// Version of the stack it was made for.
     pub stack_version: Option<String>,
     /// Version of the tier it was made for.
@@ -42,6 +45,8 @@ pub struct Revision {
 pub struct NewRevision<'a> {
     /// The normalised spec. No secrets.
     pub spec: &'a Value,
+    /// What verbs have changed since that was written.
+    pub life: &'a Value,
     /// Version of the stack.
     pub stack_version: Option<&'a str>,
     /// Version of the tier.
@@ -55,8 +60,8 @@ pub struct NewRevision<'a> {
 /// Writes revision `number`, whose parent is the one before.
 pub(super) async fn insert(registry: &Registry, tx: &mut PgConnection, lease: &HeldLease, number: i32, new: &NewRevision<'_>) -> Result<()> {
     sqlx::query(
-        "INSERT INTO labctl.revisions (tenant, number, parent, spec, stack_version, tier_version, who, host, command, note)
-         VALUES ($1, $2, nullif($2 - 1, 0), $3, $4, $5, $6, $7, $8, $9)",
+        "INSERT INTO labctl.revisions (tenant, number, parent, spec, stack_version, tier_version, who, host, command, note, life)
+         VALUES ($1, $2, nullif($2 - 1, 0), $3, $4, $5, $6, $7, $8, $9, $10)",
     )
     .bind(lease.tenant())
     .bind(number)
@@ -67,10 +72,26 @@ pub(super) async fn insert(registry: &Registry, tx: &mut PgConnection, lease: &H
     .bind(&lease.holder().host)
     .bind(new.command)
     .bind(new.note)
+    .bind(Json(new.life))
     .execute(tx)
     .await
     .map(drop)
     .map_err(|e| registry.sql(e))
+}
+
+impl Revision {
+    /// The desired state it keeps.
+    ///
+    /// # Errors
+    /// When a newer labctl wrote it.
+    pub fn state(&self) -> Result<DesiredState> {
+        let read = |e: serde_json::Error| RegistryError::Database {
+            code: "client".into(),
+            message: format!("revision {} of tenant `{}` cannot be read: {e}", self.number, self.tenant),
+        };
+        let spec = serde_json::from_value(self.spec.clone()).map_err(read)?;
+        Ok(DesiredState { spec, life: serde_json::from_value(self.life.clone()).map_err(read)? })
+    }
 }
 
 impl Registry {

@@ -16,7 +16,13 @@ pub(super) struct Migration {
 }
 
 /// All of them, in order, numbered from 1.
-pub(super) const MIGRATIONS: &[Migration] = &[Migration { version: 1, name: "registry", sql: include_str!("migrations/0001_registry.sql") }];
+pub(super) const MIGRATIONS: &[Migration] = &[
+    Migration { version: 1, name: "registry", sql: include_str!("migrations/0001_registry.sql") },
+    Migration { version: 2, name: "life", sql: include_str!("migrations/0002_life.sql") },
+    Migration { version: 3, name: "deletion", sql: include_str!("migrations/0003_deletion.sql") },
+    Migration { version: 4, name: "events", sql: include_str!("migrations/0004_events.sql") },
+    Migration { version: 5, name: "fleet", sql: include_str!("migrations/0005_fleet.sql") },
+];
 
 /// The version this binary brings a registry to.
 pub(super) const LATEST: i32 = MIGRATIONS[MIGRATIONS.len() - 1].version;

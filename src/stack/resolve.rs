@@ -65,11 +65,11 @@ impl Resource {
 /// Says which outputs a kind has; `None` for a kind that does not exist.
 pub type OutputsOf<'a> = &'a dyn Fn(&str) -> Option<&'static [&'static str]>;
 
-/// Makes the desired state.
+/// Makes the desired state. `named_after` is the subdomain physical names are made of: the spec's, unless the tenant was renamed.
 ///
 /// # Errors
 /// Everything that is wrong in the spec against this stack, in the templates, or missing in the platform.
-pub fn resolve(stack: &Stack, spec: &TenantSpec, platform: &Value, outputs: OutputsOf<'_>) -> Result<Desired, Vec<Problem>> {
+pub fn resolve(stack: &Stack, spec: &TenantSpec, named_after: &str, platform: &Value, outputs: OutputsOf<'_>) -> Result<Desired, Vec<Problem>> {
     let of_spec = Place::File(format!("the spec of `{}`", spec.id));
     let (known, mut problems) = judge(stack, spec, &|_| of_spec.clone());
     let Some((tier, settings)) = known.filter(|_| problems.is_empty()) else { return Err(problems) };
@@ -79,7 +79,7 @@ pub fn resolve(stack: &Stack, spec: &TenantSpec, platform: &Value, outputs: Outp
         return Err(problems);
     };
     let templates: Vec<&ResourceTemplate> = stack.resources.iter().filter(|r| r.applies(spec.tier, &spec.modules)).collect();
-    let parts = parts(stack, spec, environment);
+    let parts = parts(stack, &spec.id, named_after, environment);
     let (used, refused) = check_names(stack, tier, &parts, &templates);
     problems.extend(refused.into_iter().map(|r| name_problem(&r, &of_spec)));
 
@@ -156,7 +156,7 @@ impl Stacks {
             && parsed.said("id").is_some()
         {
             let templates: Vec<_> = stack.resources.iter().filter(|r| r.applies(spec.tier, &spec.modules)).collect();
-            let (_, refused) = check_names(stack, tier, &parts(stack, &spec, environment), &templates);
+            let (_, refused) = check_names(stack, tier, &parts(stack, &spec.id, &spec.subdomain, environment), &templates);
             // A field whose own shape is wrong is wrong once, not once for every name made of it.
             let judged: Vec<String> = parsed.problems().iter().map(|p| p.place().to_string()).collect();
             problems
@@ -210,8 +210,8 @@ fn judge<'s>(stack: &'s Stack, spec: &TenantSpec, at: &dyn Fn(&str) -> Place) ->
     }
 }
 
-fn parts<'a>(stack: &'a Stack, spec: &'a TenantSpec, environment: &'a str) -> Parts<'a> {
-    Parts { product: &stack.product, environment, id: &spec.id, subdomain: &spec.subdomain, logs: &stack.log_group_prefix }
+fn parts<'a>(stack: &'a Stack, id: &'a str, subdomain: &'a str, environment: &'a str) -> Parts<'a> {
+    Parts { product: &stack.product, environment, id, subdomain, logs: &stack.log_group_prefix }
 }
 
 /// The names the templates use, and those among them that their services would refuse.

@@ -104,7 +104,7 @@ fn tenant(id: &str, tier: Tier, stack: &str) -> TenantSpec {
 
 fn resolved(spec: &TenantSpec) -> Desired {
     let stacks = builtin();
-    resolve(stacks.get(&spec.stack).unwrap(), spec, &platform(), &outputs)
+    resolve(stacks.get(&spec.stack).unwrap(), spec, &spec.subdomain, &platform(), &outputs)
         .unwrap_or_else(|problems| panic!("{}", problems.iter().map(|p| rendered(p)).collect::<String>()))
 }
 
@@ -260,7 +260,8 @@ fn an_override_takes_the_place_of_the_setting() {
 fn what_the_platform_does_not_say_is_named_with_the_line_that_needs_it() {
     let stacks = builtin();
     let problems =
-        resolve(stacks.get("labcloud").unwrap(), &tenant("city-lab", Tier::Trial, "labcloud"), &json!({"environment": "test"}), &outputs).unwrap_err();
+        resolve(stacks.get("labcloud").unwrap(), &tenant("city-lab", Tier::Trial, "labcloud"), "city-lab", &json!({"environment": "test"}), &outputs)
+            .unwrap_err();
     let plain: Vec<String> = problems.iter().map(|p| p.plain().message).collect();
     assert!(plain.contains(&"the platform does not say `bucket`".to_owned()), "{plain:?}");
     assert!(problems.iter().all(|p| p.plain().line.is_some()), "{plain:?}");
@@ -401,7 +402,7 @@ name = \"k\"
 ";
     let files = [("x/stack.toml", stack), ("x/resources/a.toml", resources)].map(|(p, t)| (p.to_owned(), t.to_owned()));
     let stacks = Stacks::from_files("templates", files.into(), Vec::new()).unwrap();
-    let problems = resolve(stacks.get("x").unwrap(), &tenant("acme", Tier::Trial, "x"), &json!({"environment": "test"}), &outputs).unwrap_err();
+    let problems = resolve(stacks.get("x").unwrap(), &tenant("acme", Tier::Trial, "x"), "acme", &json!({"environment": "test"}), &outputs).unwrap_err();
     insta::assert_snapshot!(problems.iter().map(|p| rendered(p)).collect::<String>());
 }
 

@@ -28,6 +28,8 @@ use serde_json::{Value, json};
 
 use fixture::{World, uninitialised, world};
 
+static NO_LIFE: std::sync::LazyLock<serde_json::Value> = std::sync::LazyLock::new(|| serde_json::json!({}));
+
 fn me() -> Holder {
     Holder::this("ana", "build-3")
 }
@@ -50,7 +52,7 @@ fn schema(name: &str) -> Vec<(String, String)> {
 }
 
 fn revision(spec: &Value) -> NewRevision<'_> {
-    NewRevision { spec, stack_version: Some("1"), tier_version: Some("1"), command: "labctl tenant create", note: None }
+    NewRevision { spec, life: &NO_LIFE, stack_version: Some("1"), tier_version: Some("1"), command: "labctl tenant create", note: None }
 }
 
 async fn register(registry: &Registry, tenant: &str) -> HeldLease {
@@ -122,8 +124,8 @@ async fn an_uninitialised_registry_says_so_and_two_inits_at_once_are_harmless() 
     let (a, b) = tokio::join!(world.registry.init(), second.init());
     let (a, b) = (a.unwrap(), b.unwrap());
     assert_eq!(a.id, b.id);
-    assert_eq!(a.from + b.from, 1, "one of them made it, the other found it made");
-    assert_eq!(world.registry.init().await.unwrap().from, 1);
+    assert_eq!(a.from + b.from, a.version, "one of them made it, the other found it made");
+    assert_eq!(world.registry.init().await.unwrap().from, a.version);
     let status = Registry::connect_or_init(&world.settings).await.unwrap().status().await.unwrap();
     assert_eq!((status.initialised, status.id, status.tenants), (true, Some(a.id), 0));
 }

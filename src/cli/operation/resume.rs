@@ -3,7 +3,7 @@
 use crate::cli::help::examples;
 use crate::cli::{Cli, CliError, tenant};
 use crate::ops::OpError;
-use crate::ops::apply::Verb;
+use crate::ops::apply::Continue;
 
 /// Go on with an operation that stopped part-way
 ///
@@ -28,8 +28,5 @@ pub async fn run(args: Args, cli: &Cli) -> Result<(), CliError> {
     if operation.status.is_over() {
         return Err(OpError::NothingToResume { operation: operation.number, status: operation.status }.into());
     }
-    let revision = site.registry.revision(&operation.tenant, operation.revision).await?;
-    let spec = serde_json::from_value(revision.spec)
-        .map_err(|e| CliError::bug(format!("revision {} of tenant `{}` cannot be read", revision.number, operation.tenant)).because(&e))?;
-    tenant::carry_out(cli, &site, &spec, Verb::Resume).await
+    tenant::carry_out(cli, &site, &Continue { tenant: operation.tenant }, &tenant::PlanOnly::default()).await
 }

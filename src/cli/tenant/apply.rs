@@ -1,9 +1,10 @@
 //! `labctl tenant apply`
 
-use super::wish::{Wish, of_tenant};
+use super::outcome::PlanOnly;
+use super::wish::Wish;
 use crate::cli::help::examples;
 use crate::cli::{Cli, CliError};
-use crate::ops::apply::Verb;
+use crate::ops::apply::{Apply, Mend};
 
 /// Make a tenant as its spec says: create it, change it, or mend it
 ///
@@ -17,6 +18,9 @@ use crate::ops::apply::Verb;
 pub struct Args {
     #[command(flatten)]
     wish: Wish,
+
+    #[command(flatten)]
+    only: PlanOnly,
 }
 
 /// Runs it.
@@ -26,10 +30,9 @@ pub struct Args {
 pub async fn run(args: Args, cli: &Cli) -> Result<(), CliError> {
     if let Some(id) = args.wish.known_tenant() {
         let site = cli.site().await?;
-        let spec = of_tenant(&site, id).await?;
-        return super::carry_out(cli, &site, &spec, Verb::Apply).await;
+        return super::carry_out(cli, &site, &Mend { tenant: id.to_owned() }, &args.only).await;
     }
     let spec = args.wish.spec(cli)?;
     let site = cli.site().await?;
-    super::carry_out(cli, &site, &spec, Verb::Apply).await
+    super::carry_out(cli, &site, &Apply { spec }, &args.only).await
 }

@@ -1,9 +1,10 @@
 //! `labctl tenant create`
 
+use super::outcome::PlanOnly;
 use super::wish::Wish;
 use crate::cli::help::examples;
 use crate::cli::{Cli, CliError};
-use crate::ops::apply::Verb;
+use crate::ops::apply::Create;
 
 /// Create a tenant and everything its tier calls for
 ///
@@ -17,6 +18,9 @@ use crate::ops::apply::Verb;
 pub struct Args {
     #[command(flatten)]
     wish: Wish,
+
+    #[command(flatten)]
+    only: PlanOnly,
 }
 
 /// Runs it.
@@ -26,5 +30,5 @@ pub struct Args {
 pub async fn run(args: Args, cli: &Cli) -> Result<(), CliError> {
     let spec = args.wish.spec(cli)?;
     let site = cli.site().await?;
-    super::carry_out(cli, &site, &spec, Verb::Create).await
+    super::carry_out(cli, &site, &Create { spec }, &args.only).await
 }

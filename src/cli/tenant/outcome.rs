@@ -1,18 +1,19 @@
-//! What create, apply and resume have in common: prepare, agree, run, tell.
+//! What all verbs have in common: prepare, agree, run, tell.
 
 use serde::Serialize;
 
 use super::sketch::{Sketch, about, counted};
 use crate::cli::causes::incomplete;
+use crate::cli::error::Kind;
 use crate::cli::output::{Format, Row, Sheet, View};
 use crate::cli::progress::short;
 use crate::cli::{Cli, CliError, signals};
 use crate::kinds::KINDS;
-use crate::ops::Site;
-use crate::ops::apply::{Prepared, Report, Verb, prepare};
+use crate::ops::change::{Prepared, Report, prepare, preview};
+use crate::ops::edit::Edit;
+use crate::ops::{OpError, Site};
 use crate::registry::TenantView;
 use crate::registry::tenants::ResourceLine;
-use crate::spec::TenantSpec;
 
 /// A tenant after a run: to programs as `tenant show` has it, to people in brief, a line for each kind.
 #[derive(Serialize)]
@@ -52,18 +53,46 @@ impl View for Brief<'_> {
     }
 }
 
-/// Brings a tenant to what its spec says, showing progress, and prints the tenant.
+/// The choice every verb has: to be shown first.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub(in crate::cli) struct PlanOnly {
+    /// Show what would be done, and change nothing
+    #[arg(long)]
+    pub(super) plan: bool,
+
+    /// With --plan, exit with 2 when there is anything to do
+    #[arg(long, requires = "plan")]
+    pub(super) check: bool,
+}
+
+impl PlanOnly {
+    async fn show(&self, cli: &Cli, site: &Site, edit: &dyn Edit) -> Result<(), CliError> {
+        let found = preview(site, edit).await?;
+        let (plan, changes) = (&found.surveyed.plan, !found.is_empty());
+        cli.out.object(&Sketch::of(plan))?;
+        if !plan.problems.is_empty() {
+            return Err(OpError::Problems { tenant: edit.tenant().to_owned(), problems: plan.problems.clone() }.into());
+        }
+        if self.check && changes { Err(CliError::told(Kind::Changes)) } else { Ok(()) }
+    }
+}
+
+/// Carries an edit of a tenant's desired state out, showing progress, and prints the tenant; or shows the plan, if that is all that
+/// was asked for.
 ///
 /// # Errors
 /// Those of preparing; 3, 4, 5 or 130 for a run that did not complete.
-pub(in crate::cli) async fn carry_out(cli: &Cli, site: &Site, spec: &TenantSpec, verb: Verb) -> Result<(), CliError> {
+pub(in crate::cli) async fn carry_out(cli: &Cli, site: &Site, edit: &dyn Edit, only: &PlanOnly) -> Result<(), CliError> {
+    if only.plan {
+        return only.show(cli, site, edit).await;
+    }
     let stop = signals::listen(cli);
-    let prepared = prepare(site, spec, verb, cli.command_line()).await?;
+    let prepared = prepare(site, edit, cli.command_line()).await?;
     if let Err(refused) = agree(cli, &prepared) {
         prepared.abandon().await;
         return Err(refused);
     }
-    announce(cli, &prepared, &spec.id);
+    announce(cli, &prepared, edit.tenant());
     let progress = cli.progress();
     let report = prepared.carry_out(&progress, stop).await;
     drop(progress);

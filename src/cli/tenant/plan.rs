@@ -1,12 +1,10 @@
 //! `labctl tenant plan`
 
-use super::sketch::Sketch;
-use super::wish::{Wish, of_tenant};
-use crate::cli::error::Kind;
+use super::outcome::PlanOnly;
+use super::wish::Wish;
 use crate::cli::help::examples;
 use crate::cli::{Cli, CliError};
-use crate::ops::OpError;
-use crate::ops::survey::survey;
+use crate::ops::apply::{Apply, Mend};
 
 /// Show what apply would do, and change nothing
 #[derive(Debug, clap::Args)]
@@ -29,22 +27,11 @@ pub struct Args {
 /// # Errors
 /// 64 for a spec that does not hold, 2 with --check when there are changes.
 pub async fn run(args: Args, cli: &Cli) -> Result<(), CliError> {
-    let known = args.wish.known_tenant().map(ToOwned::to_owned);
-    let (site, spec) = match known {
-        Some(id) => {
-            let site = cli.site().await?;
-            let spec = of_tenant(&site, &id).await?;
-            (site, spec)
-        }
-        None => {
-            let spec = args.wish.spec(cli)?;
-            (cli.site().await?, spec)
-        }
-    };
-    let surveyed = survey(&site, &spec).await?;
-    cli.out.object(&Sketch::of(&surveyed.plan))?;
-    if !surveyed.plan.problems.is_empty() {
-        return Err(OpError::Problems { tenant: spec.id, problems: surveyed.plan.problems }.into());
+    let only = PlanOnly { plan: true, check: args.check };
+    if let Some(id) = args.wish.known_tenant() {
+        let mend = Mend { tenant: id.to_owned() };
+        return super::carry_out(cli, &cli.site().await?, &mend, &only).await;
     }
-    if args.check && !surveyed.plan.is_empty() { Err(CliError::told(Kind::Changes)) } else { Ok(()) }
+    let spec = args.wish.spec(cli)?;
+    super::carry_out(cli, &cli.site().await?, &Apply { spec }, &only).await
 }

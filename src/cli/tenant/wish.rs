@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 
 use crate::cli::error::Kind;
 use crate::cli::{Cli, CliError};
-use crate::ops::Site;
 use crate::spec::{self, Flags, Parsed, TenantSpec, Tier};
 
 /// Where the desired state comes from.
@@ -180,14 +179,4 @@ fn from_flags(cli: &Cli, given: SpecFlags) -> Result<TenantSpec, CliError> {
         set(&mut flags, answer);
     }
     checked(cli, spec::from_flags(&flags))
-}
-
-/// The spec of a known tenant, as its current revision has it.
-///
-/// # Errors
-/// When there is no such tenant.
-pub(super) async fn of_tenant(site: &Site, id: &str) -> Result<TenantSpec, CliError> {
-    let tenant = site.registry.tenant(id).await?;
-    let revision = site.registry.revision(id, tenant.revision).await?;
-    serde_json::from_value(revision.spec).map_err(|e| CliError::bug(format!("revision {} of tenant `{id}` cannot be read", tenant.revision)).because(&e))
 }

@@ -3,7 +3,8 @@
 use labctl::engine::event::Silent;
 use labctl::engine::run::Stop;
 use labctl::ops::Site;
-use labctl::ops::apply::{Verb, prepare};
+use labctl::ops::apply::Mend;
+use labctl::ops::change::prepare;
 use labctl::ops::site::{Password, Reachable};
 use labctl::registry::{Holder, Settings, Tls};
 use labctl::stack::Stacks;
@@ -59,9 +60,7 @@ async fn applying_again_only_reads() {
     };
     let site = Site::open(place, Stacks::builtin().unwrap(), Holder::this("e2e", "here")).await.unwrap();
     for id in SIX {
-        let tenant = site.registry.tenant(id).await.unwrap();
-        let spec = serde_json::from_value(site.registry.revision(id, tenant.revision).await.unwrap().spec).unwrap();
-        let prepared = prepare(&site, &spec, Verb::Apply, "a test").await.unwrap();
+        let prepared = prepare(&site, &Mend { tenant: id.to_owned() }, "a test").await.unwrap();
         assert!(prepared.is_empty(), "{id}");
         prepared.carry_out(&Silent, watch::channel(Stop::No).1).await.unwrap();
     }

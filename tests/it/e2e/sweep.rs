@@ -2,8 +2,11 @@
 //! It knows nothing of plans or records, so that it can find what they have forgotten.
 
 use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
+use std::time::Duration;
 
 use aws_sdk_ecs::types::{ServiceField, TaskDefinitionField};
+use futures_util::FutureExt;
 use labctl::cloud::Cloud;
 use serde_json::Value;
 
@@ -34,8 +37,19 @@ impl Notes {
     }
 }
 
-/// Lists everything there is.
+/// Lists everything there is. Other tests delete things meanwhile: a listing that met something on its way out is made again, and only
+/// what stands in the way every time is an error.
 pub async fn sweep(world: &World) -> Found {
+    for _ in 0..4 {
+        match AssertUnwindSafe(list(world)).catch_unwind().await {
+            Ok(found) => return found,
+            Err(_) => tokio::time::sleep(Duration::from_secs(1)).await,
+        }
+    }
+    list(world).await
+}
+
+async fn list(world: &World) -> Found {
     let cloud = world.cloud().await;
     let mut notes = Notes::default();
     storage(&cloud, &mut notes).await;

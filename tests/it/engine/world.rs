@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use labctl::engine::fault::Fault;
-use labctl::engine::kind::{Change, Deletion, Diff, Identity, Kind, Kinds, Limit, Observed, Outputs, Ready, Target, Timing};
+use labctl::engine::kind::{Change, Deletion, Diff, Identity, Kind, Kinds, Limit, Observed, Outputs, Ready, Suspension, Target, Timing};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
@@ -359,6 +359,9 @@ macro_rules! kind {
             const OUTPUTS: &'static [&'static str] = &["id", "name", "version"];
             const VOLATILE: &'static [&'static str] = $volatile;
 
+            fn suspended(&self, spec: Spec, _level: Suspension) -> Spec {
+                spec
+            }
             async fn observe(&self, cx: &World, target: &Target<'_, Spec>, recorded: Option<&str>) -> Result<Observed<State>, Fault> {
                 observe(cx, $name, Identity::$identity, target, recorded).await
             }

@@ -1,0 +1,1 @@
+-- Soft deletion: legal holds, and the certificates of purged tenants.

@@ -1,0 +1,1 @@
+-- Lifecycle events: an outbox, and what has been delivered of it to whom.
