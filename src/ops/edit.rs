@@ -1,78 +1,12 @@
 //! What every verb is: an edit of a tenant's desired state. One file per verb implements [`Edit`]; [`change`](super::change) does the rest.
 
-use std::fmt;
-
 use async_trait::async_trait;
-use serde::Serialize;
 
 use super::error::OpError;
 use super::site::Site;
+pub use super::verb::Verb;
 use crate::plan::life::DesiredState;
-use crate::registry::{Operation, Tenant, TenantStatus};
-
-/// Which verb was asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Verb {
-    /// The tenant must not exist; a create of the same spec that was cut off is continued.
-    Create,
-    /// The tenant may exist.
-    Apply,
-    /// An unfinished operation is to be continued.
-    Continue,
-    /// Out of use.
-    Suspend,
-    /// Back in use.
-    Resume,
-    /// More or fewer, larger or smaller.
-    Scale,
-    /// Another image.
-    Deploy,
-    /// Another name.
-    Rename,
-    /// Out of use, and on the way out.
-    Delete,
-    /// Not deleted after all.
-    Undelete,
-    /// Gone for good.
-    Purge,
-}
-
-impl Verb {
-    /// As the registry keeps it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Create => "create",
-            Self::Apply => "apply",
-            Self::Continue => "continue",
-            Self::Suspend => "suspend",
-            Self::Resume => "resume",
-            Self::Scale => "scale",
-            Self::Deploy => "deploy",
-            Self::Rename => "rename",
-            Self::Delete => "delete",
-            Self::Undelete => "undelete",
-            Self::Purge => "purge",
-        }
-    }
-
-    /// Whether a tenant in that state has this verb. What is deleted can only be brought back, purged, or deleted again; what is being
-    /// purged can only be purged.
-    pub fn fits(self, status: TenantStatus) -> bool {
-        match status {
-            TenantStatus::Deleted => matches!(self, Self::Continue | Self::Delete | Self::Undelete | Self::Purge),
-            TenantStatus::Purging => matches!(self, Self::Continue | Self::Purge),
-            TenantStatus::Purged => matches!(self, Self::Create | Self::Apply),
-            _ => !matches!(self, Self::Undelete | Self::Purge),
-        }
-    }
-}
-
-impl fmt::Display for Verb {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
-    }
-}
+use crate::registry::{Operation, Tenant};
 
 /// A tenant on record, read under its lease.
 #[derive(Debug, Clone)]

@@ -1,6 +1,6 @@
 //! What can go wrong with a verb before its run begins. How a run ended is not an error but a [`Report`](super::apply::Report).
 
-use super::edit::Verb;
+use super::verb::Verb;
 use crate::engine::fault::Fault;
 use crate::plan;
 use crate::registry::{RegistryError, TenantStatus};

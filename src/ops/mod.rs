@@ -3,6 +3,7 @@
 //! * [`site`]: what a profile names, opened: AWS, databases, registry, stacks.
 //! * [`survey`]: a desired state against the world: what is wanted, recorded, seen and planned. Never writes.
 //! * [`edit`]: what every verb is: an edit of the desired state.
+//! * [`verb`]: the verbs, and which of them a tenant has when.
 //! * [`change`]: the story every verb shares: lease, edit, look, plan, agree, run, record.
 //! * [`apply`]: create and apply, the edits that come from a spec.
 //! * [`error`]: what can go wrong, one type for all verbs.
@@ -13,6 +14,7 @@ pub mod edit;
 pub mod error;
 pub mod site;
 pub mod survey;
+pub mod verb;
 
 pub use error::OpError;
 pub use site::Site;
