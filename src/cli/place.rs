@@ -165,7 +165,8 @@ fn of_platform(p: &Platform) -> Reachable {
         tunnels: p.tunnels.clone(),
         tls: match tls {
             config::Tls::Disable => tenantdb::Tls::Off,
-            config::Tls::Prefer | config::Tls::Require => tenantdb::Tls::Prefer,
+            config::Tls::Prefer => tenantdb::Tls::Prefer,
+            config::Tls::Require => tenantdb::Tls::Require,
             config::Tls::VerifyFull => tenantdb::Tls::VerifyFull,
         },
         root_cert: p.registry.root_certificate.clone(),

@@ -42,6 +42,8 @@ pub enum Tls {
     VerifyFull,
     /// The certificate's authority, whatever the name.
     VerifyCa,
+    /// Encrypted, whoever the server says it is.
+    Require,
     /// Encrypted if the server can: for a loopback sandbox only.
     Prefer,
     /// Never encrypted: for a loopback sandbox only.
@@ -157,6 +159,7 @@ impl Databases {
             // sqlx has one host for both connecting and checking the name, so through a tunnel the name cannot be checked.
             Tls::VerifyFull if through.is_none() => PgSslMode::VerifyFull,
             Tls::VerifyFull | Tls::VerifyCa => PgSslMode::VerifyCa,
+            Tls::Require => PgSslMode::Require,
             Tls::Prefer => PgSslMode::Prefer,
             Tls::Off => PgSslMode::Disable,
         };

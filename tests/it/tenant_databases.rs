@@ -347,23 +347,25 @@ async fn many_tenants_come_and_go_at_once_on_one_database() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_without_encryption_is_not_talked_to() {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let said = tokio::spawn(async move {
-        let mut stream = listener.accept().await.unwrap().0;
-        let mut request = [0; 8];
-        stream.read_exact(&mut request).await.unwrap();
-        // No, we do not speak TLS here.
-        stream.write_all(b"N").await.unwrap();
-        let mut rest = Vec::new();
-        stream.read_to_end(&mut rest).await.unwrap();
-        rest
-    });
-    let login = Login { endpoint: format!("localhost:{port}"), database: "shared".into(), username: "admin".into(), password: "secret".into() };
-    let strict = Databases::new(Settings { tls: Tls::VerifyFull, ..Settings::default() });
-    let fault = strict.connect(&login).await.err().unwrap();
-    assert_eq!((fault.class, fault.code.as_str()), (Class::Refused, "tls"), "{fault}");
-    assert!(said.await.unwrap().is_empty(), "it is told nothing");
+    for tls in [Tls::VerifyFull, Tls::VerifyCa, Tls::Require] {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let said = tokio::spawn(async move {
+            let mut stream = listener.accept().await.unwrap().0;
+            let mut request = [0; 8];
+            stream.read_exact(&mut request).await.unwrap();
+            // No, we do not speak TLS here.
+            stream.write_all(b"N").await.unwrap();
+            let mut rest = Vec::new();
+            stream.read_to_end(&mut rest).await.unwrap();
+            rest
+        });
+        let login = Login { endpoint: format!("localhost:{port}"), database: "shared".into(), username: "admin".into(), password: "secret".into() };
+        let strict = Databases::new(Settings { tls, ..Settings::default() });
+        let fault = strict.connect(&login).await.err().unwrap();
+        assert_eq!((fault.class, fault.code.as_str()), (Class::Refused, "tls"), "{fault}");
+        assert!(said.await.unwrap().is_empty(), "it is told nothing");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
