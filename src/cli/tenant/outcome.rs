@@ -5,9 +5,11 @@ use serde::Serialize;
 use super::sketch::{Sketch, about, counted};
 use crate::cli::causes::incomplete;
 use crate::cli::error::Kind;
+use crate::cli::interrupts::interrupted;
 use crate::cli::output::{Format, Row, Sheet, View};
 use crate::cli::progress::short;
 use crate::cli::{Cli, CliError, signals};
+use crate::engine::run::Stop;
 use crate::kinds::KINDS;
 use crate::ops::change::{Prepared, Report, prepare, preview};
 use crate::ops::edit::Edit;
@@ -88,7 +90,11 @@ pub(in crate::cli) async fn carry_out(cli: &Cli, site: &Site, edit: &dyn Edit, o
     }
     let stop = signals::listen(cli);
     let prepared = prepare(site, edit, cli.command_line()).await?;
-    if let Err(refused) = agree(cli, &prepared) {
+    let agreed = match *stop.borrow() {
+        Stop::No => agree(cli, &prepared),
+        _ => Err(interrupted().left("nothing: no operation was begun")),
+    };
+    if let Err(refused) = agreed {
         prepared.abandon().await;
         return Err(refused);
     }
