@@ -2,7 +2,7 @@
 //!
 //! To add a kind: write its file, its `mod` line and its entry in `KINDS` (CONTRIBUTING.md has the recipe). A kind talks to AWS
 //! through [`Cx::cloud`] and to PostgreSQL through `Cx::admin` and `tenantdb`; it knows no other kind, and nothing of plans, registry
-//! or sandbox.
+//! or sandbox. What two kinds share has a file of its own (`rds_parameters`).
 
 mod cognito_group;
 mod cognito_user;
@@ -22,6 +22,7 @@ mod rds_cluster;
 mod rds_cluster_parameter_group;
 mod rds_instance;
 mod rds_parameter_group;
+mod rds_parameters;
 mod s3_bucket;
 mod s3_prefix;
 mod secret;

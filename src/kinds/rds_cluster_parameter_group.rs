@@ -1,41 +1,15 @@
-//! An RDS parameter group for clusters. It always forces TLS. Its name is unique; parameters are further calls, so updates.
-//!
-//! A dynamic parameter takes effect at once, a static one at the next restart of the databases that use the group: labctl restarts
-//! nothing by itself.
-
-use serde::{Deserialize, Serialize};
+//! An RDS parameter group for clusters. Its name is unique; parameters are further calls, so updates.
 
 use super::Cx;
+use super::rds_parameters::{Spec, State, diff};
 use crate::cloud::fault::{fault, is};
-use crate::cloud::rds::{self, Group, NOT_IN_THIS_STATUS, Parameters};
+use crate::cloud::rds::{self, NOT_IN_THIS_STATUS};
 use crate::cloud::tags::{Ownership, ownership};
 use crate::engine::fault::Fault;
-use crate::engine::kind::{Change, Deletion, Diff, Identity, Kind, Limit, Observed, Outputs, Ready, Suspension, Tags, Target, Timing};
+use crate::engine::kind::{Change, Deletion, Diff, Identity, Kind, Limit, Observed, Outputs, Ready, Suspension, Target, Timing};
 
 /// The kind.
 pub struct RdsClusterParameterGroup;
-
-/// What a template may say of it.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Spec {
-    /// 1–255 lower-case letters, digits and hyphens, beginning with a letter.
-    name: String,
-    /// Engine and major version (`postgres16`).
-    family: String,
-    /// Parameters that differ from the engine's defaults; `rds.force_ssl` is always 1.
-    #[serde(default)]
-    parameters: Parameters,
-}
-
-/// What `observe` reports.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct State {
-    arn: String,
-    family: String,
-    parameters: Group,
-    tags: Tags,
-}
 
 const ABSENT: &[&str] = &["DBParameterGroupNotFound", "DBParameterGroupNotFoundFault", "DBClusterParameterGroupNotFound"];
 
@@ -86,22 +60,7 @@ impl Kind for RdsClusterParameterGroup {
     }
 
     fn diff(&self, target: &Target<'_, Spec>, state: &State) -> Diff {
-        if state.family != target.spec.family {
-            return Diff::Forbidden(format!(
-                "the family cannot change ({} → {}), and a group in use cannot be replaced: give the new one another name and let the database move to it",
-                state.family, target.spec.family
-            ));
-        }
-        let mut changes = Change::tags(&state.tags, target.tags);
-        changes.extend(
-            target
-                .spec
-                .parameters
-                .differing(&state.parameters)
-                .into_iter()
-                .map(|(name, from, to)| Change::new(format!("parameters.{name}"), from.unwrap_or("(default)"), to.unwrap_or("(default)"))),
-        );
-        Diff::of(changes)
+        diff(target.spec, target.tags, state)
     }
 
     async fn create(&self, cx: &Cx, target: &Target<'_, Spec>, _token: &str) -> Result<String, Fault> {
@@ -172,49 +131,5 @@ impl Kind for RdsClusterParameterGroup {
 
     fn outputs(&self, _target: &Target<'_, Spec>, id: &str, _state: &State) -> Outputs {
         Outputs::from([("name".to_owned(), id.to_owned())])
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::engine::kind::Address;
-    use serde_json::json;
-
-    fn spec(parameters: serde_json::Value) -> Spec {
-        serde_json::from_value(json!({"name": "mate-a", "family": "postgres16", "parameters": parameters})).unwrap()
-    }
-
-    fn state(family: &str, parameters: serde_json::Value) -> State {
-        serde_json::from_value(json!({"arn": "arn", "family": family, "parameters": parameters, "tags": {}})).unwrap()
-    }
-
-    #[test]
-    fn differences_are_named_by_parameter() {
-        let tls = json!({"value": "1", "user": true, "dynamic": true});
-        let mine = json!({"value": "7", "user": true, "dynamic": true});
-        let rows = [
-            ("nothing set yet", json!({}), "postgres16", json!({}), "update rds.force_ssl: (default) → 1"),
-            ("as wanted", json!({}), "postgres16", json!({"rds.force_ssl": tls}), "same"),
-            (
-                "switched off by hand",
-                json!({}),
-                "postgres16",
-                json!({"rds.force_ssl": {"value": "0", "user": true, "dynamic": true}}),
-                "update rds.force_ssl: 0 → 1",
-            ),
-            ("no longer wanted", json!({}), "postgres16", json!({"rds.force_ssl": tls, "work_mem": mine}), "update work_mem: 7 → (default)"),
-            ("another major version", json!({}), "postgres15", json!({"rds.force_ssl": tls}), "forbidden"),
-        ];
-        for (why, wanted, family, found, expected) in rows {
-            let (address, spec, tags) = (Address::new("a", "rds_cluster_parameter_group", "main"), spec(wanted), Tags::new());
-            let said = match RdsClusterParameterGroup.diff(&Target { address: &address, spec: &spec, tags: &tags }, &state(family, found)) {
-                Diff::Same => "same".to_owned(),
-                Diff::Update(changes) => format!("update {}", changes[0]).replace("parameters.", ""),
-                Diff::Replace(change) => format!("replace {change}"),
-                Diff::Forbidden(_) => "forbidden".to_owned(),
-            };
-            assert_eq!(said, expected, "{why}");
-        }
     }
 }
