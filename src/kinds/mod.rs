@@ -24,6 +24,7 @@ mod rds_instance;
 mod rds_parameter_group;
 mod s3_bucket;
 mod s3_prefix;
+mod scaling_target;
 mod secret;
 
 pub use cx::Cx;
@@ -51,5 +52,6 @@ pub static KINDS: Kinds<Cx> = &[
     &rds_parameter_group::RdsParameterGroup,
     &s3_bucket::S3Bucket,
     &s3_prefix::S3Prefix,
+    &scaling_target::ScalingTarget,
     &secret::Secret,
 ];
