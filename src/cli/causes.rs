@@ -57,6 +57,17 @@ impl From<OpError> for CliError {
                 .hint(format!("`labctl tenant apply {tenant}` makes it as its spec says; `labctl tenant show {tenant}` shows what it has")),
             OpError::OtherStack { .. } => Self::failed("other_stack", words).hint("a tenant stays in its stack: make a new tenant and move the data"),
             OpError::Status { tenant, .. } => Self::failed("wrong_status", words).hint(format!("`labctl tenant show {tenant}` shows how it stands")),
+            OpError::Suspended { tenant, .. } => {
+                Self::failed("suspended", words).hint(format!("`labctl tenant resume {tenant}` takes it back into use; nothing was touched"))
+            }
+            OpError::OutOfBounds { refused, .. } => {
+                let told = Self::new(Kind::Usage, "out_of_bounds", words);
+                refused.into_iter().fold(told, |told, r| told.cause(r.message).hint(r.hint))
+            }
+            OpError::NoSuchService { known, .. } => Self::new(Kind::Usage, "unknown_service", words).hint(match known.as_slice() {
+                [] => "it has none".to_owned(),
+                some => format!("it has: {}", some.join(", ")),
+            }),
             OpError::WrongAccount { .. } => {
                 Self::failed("wrong_account", words).hint("check --profile, and the AWS profile or credentials in your environment; nothing was touched")
             }

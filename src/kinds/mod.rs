@@ -25,6 +25,7 @@ mod rds_parameter_group;
 mod rds_parameters;
 mod s3_bucket;
 mod s3_prefix;
+mod scaling_target;
 mod secret;
 
 pub use cx::Cx;
@@ -52,5 +53,6 @@ pub static KINDS: Kinds<Cx> = &[
     &rds_parameter_group::RdsParameterGroup,
     &s3_bucket::S3Bucket,
     &s3_prefix::S3Prefix,
+    &scaling_target::ScalingTarget,
     &secret::Secret,
 ];

@@ -2,9 +2,11 @@
 
 use super::verb::Verb;
 use crate::engine::fault::Fault;
+use crate::engine::kind::Suspension;
 use crate::plan;
 use crate::registry::{RegistryError, TenantStatus};
 use crate::spec::Invalid;
+use crate::stack::overrides::Refusal;
 use crate::tenantdb::migrations::BadFile;
 
 /// Why a verb did not come to its run.
@@ -63,6 +65,42 @@ pub enum OpError {
         status: TenantStatus,
         /// What was asked for.
         verb: Verb,
+    },
+    /// The tenant is out of use, and the verb is for one in use.
+    #[error("tenant `{tenant}` is suspended ({level}{}): {verb} is not for it", reason.as_ref().map_or_else(String::new, |r| format!(": {r}")))]
+    Suspended {
+        /// The tenant's id.
+        tenant: String,
+        /// How far.
+        level: Suspension,
+        /// The operator's words.
+        reason: Option<String>,
+        /// What was asked for.
+        verb: Verb,
+    },
+    /// The tier does not allow it.
+    #[error("{verb} of tenant `{tenant}` goes beyond what its tier allows")]
+    OutOfBounds {
+        /// The tenant's id.
+        tenant: String,
+        /// What was asked for.
+        verb: Verb,
+        /// What is refused, and what is allowed.
+        refused: Vec<Refusal>,
+    },
+    /// The tenant has no such service, or the tier fixes what was to be changed of it.
+    #[error("{verb} of tenant `{tenant}`: tier {tier} has no service `{service}` for that")]
+    NoSuchService {
+        /// The tenant's id.
+        tenant: String,
+        /// Its tier.
+        tier: String,
+        /// What was asked for.
+        verb: Verb,
+        /// The service that was said.
+        service: String,
+        /// Those there are.
+        known: Vec<String>,
     },
     /// There is no tenant of that id.
     #[error("there is no tenant `{tenant}`")]

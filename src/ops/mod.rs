@@ -6,12 +6,16 @@
 //! * [`verb`]: the verbs, and which of them a tenant has when.
 //! * [`change`]: the story every verb shares: lease, edit, look, plan, agree, run, record.
 //! * [`apply`]: create and apply, the edits that come from a spec.
+//! * [`scale`]: numbers of tasks and the size of the database, within the tier's bounds.
+//! * [`deploy`]: another image.
 //! * [`error`]: what can go wrong, one type for all verbs.
 
 pub mod apply;
 pub mod change;
+pub mod deploy;
 pub mod edit;
 pub mod error;
+pub mod scale;
 pub mod site;
 pub mod survey;
 pub mod verb;

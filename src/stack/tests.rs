@@ -41,8 +41,14 @@ const CONTRACT: &[(&str, Words, Words, Words)] = &[
     (
         "ecs_service",
         &["cluster", "name", "task_definition", "desired", "subnets", "security_groups"],
-        &["min", "max", "enable_execute_command", "min_healthy_percent", "max_percent"],
+        &["min", "max", "asked", "enable_execute_command", "min_healthy_percent", "max_percent"],
         &["arn", "name"],
+    ),
+    (
+        "scaling_target",
+        &["cluster", "service", "min", "max", "target_cpu_percent", "scale_out_cooldown_seconds", "scale_in_cooldown_seconds"],
+        &["suspended"],
+        &["arn", "resource_id"],
     ),
     ("rds_parameter_group", &["name", "family", "parameters"], &[], &["name"]),
     ("rds_cluster_parameter_group", &["name", "family", "parameters"], &[], &["name"]),

@@ -4,7 +4,11 @@ use super::outcome::PlanOnly;
 use super::wish::Wish;
 use crate::cli::help::examples;
 use crate::cli::{Cli, CliError};
+use crate::ops::Site;
 use crate::ops::apply::{Apply, Mend};
+use crate::ops::change::current;
+use crate::ops::scale::hidden;
+use crate::spec::TenantSpec;
 
 /// Make a tenant as its spec says: create it, change it, or mend it
 ///
@@ -34,5 +38,21 @@ pub async fn run(args: Args, cli: &Cli) -> Result<(), CliError> {
     }
     let spec = args.wish.spec(cli)?;
     let site = cli.site().await?;
+    tell_hidden(cli, &site, &spec).await?;
     super::carry_out(cli, &site, &Apply { spec }, &args.only).await
+}
+
+/// What of the file has no effect is said, lest somebody edit it in vain.
+async fn tell_hidden(cli: &Cli, site: &Site, spec: &TenantSpec) -> Result<(), CliError> {
+    let Some(known) = current(site, &spec.id, None).await? else { return Ok(()) };
+    for setting in hidden(spec, &known.state.life.settings) {
+        let (group, last) = setting.path.rsplit_once('.').unwrap_or(("", &setting.path));
+        let back = match last {
+            "image" => format!("labctl tenant deploy {} --service {group} --reset", spec.id),
+            "min" | "desired" | "max" => format!("labctl tenant scale {} --service {group} --reset", spec.id),
+            _ => format!("labctl tenant scale {} --reset", spec.id),
+        };
+        cli.say.hint(format!("`{}` stays {}, set since; the spec's {} has no effect until `{back}`", setting.path, setting.holds, setting.said));
+    }
+    Ok(())
 }

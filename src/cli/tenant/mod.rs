@@ -2,16 +2,18 @@
 
 mod apply;
 mod create;
+mod deploy;
 mod list;
 mod outcome;
 mod plan;
+mod scale;
 mod show;
 mod sketch;
 mod wish;
 
 use super::{Cli, CliError};
 
-/// Create, plan, apply, show and list tenants
+/// Create, plan, apply, scale, deploy, show and list tenants
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(subcommand)]
@@ -23,6 +25,8 @@ enum Command {
     Create(create::Args),
     Plan(plan::Args),
     Apply(apply::Args),
+    Scale(scale::Args),
+    Deploy(deploy::Args),
     Show(show::Args),
     List(list::Args),
 }
@@ -36,6 +40,8 @@ pub async fn run(args: Args, cli: &Cli) -> Result<(), CliError> {
         Command::Create(args) => create::run(args, cli).await,
         Command::Plan(args) => plan::run(args, cli).await,
         Command::Apply(args) => apply::run(args, cli).await,
+        Command::Scale(args) => scale::run(args, cli).await,
+        Command::Deploy(args) => deploy::run(args, cli).await,
         Command::Show(args) => show::run(args, cli).await,
         Command::List(args) => list::run(args, cli).await,
     }
