@@ -57,6 +57,9 @@ impl From<OpError> for CliError {
                 .hint(format!("`labctl tenant apply {tenant}` makes it as its spec says; `labctl tenant show {tenant}` shows what it has")),
             OpError::OtherStack { .. } => Self::failed("other_stack", words).hint("a tenant stays in its stack: make a new tenant and move the data"),
             OpError::Status { tenant, .. } => Self::failed("wrong_status", words).hint(format!("`labctl tenant show {tenant}` shows how it stands")),
+            OpError::NeverReady { tenant, .. } => Self::failed("never_ready", words)
+                .left("everything as it was: nothing was touched")
+                .hint(format!("finish it first: `labctl tenant apply {tenant}`; `labctl tenant show {tenant}` shows what it has")),
             OpError::WrongAccount { .. } => {
                 Self::failed("wrong_account", words).hint("check --profile, and the AWS profile or credentials in your environment; nothing was touched")
             }

@@ -5,14 +5,17 @@
 //! * [`edit`]: what every verb is: an edit of the desired state.
 //! * [`change`]: the story every verb shares: lease, edit, look, plan, agree, run, record.
 //! * [`apply`]: create and apply, the edits that come from a spec.
+//! * [`suspend`], [`resume`]: out of use, and back.
 //! * [`error`]: what can go wrong, one type for all verbs.
 
 pub mod apply;
 pub mod change;
 pub mod edit;
 pub mod error;
+pub mod resume;
 pub mod site;
 pub mod survey;
+pub mod suspend;
 
 pub use error::OpError;
 pub use site::Site;

@@ -5,13 +5,15 @@ mod create;
 mod list;
 mod outcome;
 mod plan;
+mod resume;
 mod show;
 mod sketch;
+mod suspend;
 mod wish;
 
 use super::{Cli, CliError};
 
-/// Create, plan, apply, show and list tenants
+/// Create, change, suspend, resume, show and list tenants
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(subcommand)]
@@ -23,6 +25,8 @@ enum Command {
     Create(create::Args),
     Plan(plan::Args),
     Apply(apply::Args),
+    Suspend(suspend::Args),
+    Resume(resume::Args),
     Show(show::Args),
     List(list::Args),
 }
@@ -36,6 +40,8 @@ pub async fn run(args: Args, cli: &Cli) -> Result<(), CliError> {
         Command::Create(args) => create::run(args, cli).await,
         Command::Plan(args) => plan::run(args, cli).await,
         Command::Apply(args) => apply::run(args, cli).await,
+        Command::Suspend(args) => suspend::run(args, cli).await,
+        Command::Resume(args) => resume::run(args, cli).await,
         Command::Show(args) => show::run(args, cli).await,
         Command::List(args) => list::run(args, cli).await,
     }
