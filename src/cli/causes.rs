@@ -68,6 +68,9 @@ impl From<OpError> for CliError {
                 [] => "it has none".to_owned(),
                 some => format!("it has: {}", some.join(", ")),
             }),
+            OpError::NeverReady { tenant, .. } => Self::failed("never_ready", words)
+                .left("everything as it was: nothing was touched")
+                .hint(format!("finish it first: `labctl tenant apply {tenant}`; `labctl tenant show {tenant}` shows what it has")),
             OpError::WrongAccount { .. } => {
                 Self::failed("wrong_account", words).hint("check --profile, and the AWS profile or credentials in your environment; nothing was touched")
             }

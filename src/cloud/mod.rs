@@ -4,6 +4,7 @@
 //!   [`Cloud::once`], whose clients never repeat a request: what a lost reply left behind is for the engine to look up, not for the
 //!   SDK to double. All other calls go through the plain clients, which retry as the SDK's standard mode does.
 //! * [`fault`]: `SdkError` → [`Fault`], decided here and nowhere else.
+//! * [`sign_in`]: shutting users of a Cognito pool out, and letting them in again.
 //! * [`tags`]: ownership tags, and their shape in each service.
 //! * [`objects`]: emptying buckets and prefixes.
 //! * [`policy`]: policy documents, compared by what they mean.
@@ -18,6 +19,7 @@ pub mod policy;
 pub mod rds;
 #[cfg(test)]
 pub mod scripted;
+pub mod sign_in;
 pub mod tags;
 pub mod token;
 

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Cx;
 use crate::cloud::fault::{fault, is};
-use crate::cloud::tags::{ADDRESS, Ownership, REGISTRY, TENANT, ownership};
+use crate::cloud::tags::{Ownership, compose, ownership, take_apart};
 use crate::engine::fault::Fault;
 use crate::engine::kind::{Change, Deletion, Diff, Identity, Kind, Limit, Observed, Outputs, Ready, Suspension, Tags, Target, Timing};
 
@@ -36,19 +36,6 @@ pub struct State {
     /// Others' settings, sent back when the description changes.
     role_arn: Option<String>,
     precedence: Option<i32>,
-}
-
-/// Description and line of ownership as one text.
-fn compose(words: &str, tags: &Tags) -> String {
-    let owner: Tags = [TENANT, ADDRESS, REGISTRY].into_iter().filter_map(|k| Some((k.to_owned(), tags.get(k)?.clone()))).collect();
-    let line = serde_json::to_string(&owner).unwrap_or_default();
-    if words.is_empty() { line } else { format!("{words}\n{line}") }
-}
-
-/// The two parts of such a text.
-fn take_apart(text: &str) -> (&str, Tags) {
-    let (words, line) = text.rsplit_once('\n').unwrap_or(("", text));
-    serde_json::from_str(line).map_or_else(|_| (text, Tags::new()), |tags| (words, tags))
 }
 
 fn id(pool: &str, name: &str) -> String {
@@ -84,6 +71,7 @@ impl Kind for CognitoGroup {
     const TIMING: Timing = Timing::secs(1, 60);
     const OUTPUTS: &'static [&'static str] = &["name"];
 
+    /// Its members stay members: who of them may sign in is `cognito_access`'s to say.
     fn suspended(&self, spec: Spec, _level: Suspension) -> Spec {
         spec
     }
@@ -158,20 +146,8 @@ impl Kind for CognitoGroup {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cloud::tags::owned;
     use crate::engine::kind::Address;
     use serde_json::json;
-
-    #[test]
-    fn ownership_is_the_last_line_and_people_read_the_rest() {
-        let tags = owned(&Address::new("a", "cognito_group", "members"), "r1");
-        for words in ["Members of A", "two\nlines", ""] {
-            let text = compose(words, &tags);
-            assert_eq!(take_apart(&text), (words, tags.clone()), "{text}");
-        }
-        assert_eq!(take_apart("somebody's own words"), ("somebody's own words", Tags::new()));
-        assert_eq!(take_apart("Members\n{not ours"), ("Members\n{not ours", Tags::new()));
-    }
 
     #[test]
     fn words_change_in_place_and_a_move_replaces() {

@@ -4,6 +4,7 @@
 //! through [`Cx::cloud`] and to PostgreSQL through `Cx::admin` and `tenantdb`; it knows no other kind, and nothing of plans, registry
 //! or sandbox. What two kinds share has a file of its own (`rds_parameters`).
 
+mod cognito_access;
 mod cognito_group;
 mod cognito_user;
 mod cognito_user_pool;
@@ -34,6 +35,7 @@ use crate::engine::kind::Kinds;
 
 /// Every kind there is, in the order of the alphabet.
 pub static KINDS: Kinds<Cx> = &[
+    &cognito_access::CognitoAccess,
     &cognito_group::CognitoGroup,
     &cognito_user::CognitoUser,
     &cognito_user_pool::CognitoUserPool,

@@ -37,6 +37,9 @@ pub struct Spec {
     /// Reads rows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     readonly_role: Option<String>,
+    /// The application may read and not write. Set by suspending; a template says nothing of it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    read_only: bool,
 }
 
 /// What `observe` reports.
@@ -58,6 +61,7 @@ impl Spec {
             app: Ident::new(&self.app_role)?,
             readonly: self.readonly_role.as_deref().map(Ident::new).transpose()?,
             admin: Ident::new(admin)?,
+            read_only: self.read_only,
         })
     }
 }
@@ -76,7 +80,7 @@ impl Kind for PostgresSchema {
     const OUTPUTS: &'static [&'static str] = &["name", "database"];
 
     fn suspended(&self, spec: Spec, _level: Suspension) -> Spec {
-        spec
+        Spec { read_only: true, ..spec }
     }
 
     async fn observe(&self, cx: &Cx, target: &Target<'_, Spec>, _recorded: Option<&str>) -> Result<Observed<State>, Fault> {

@@ -102,6 +102,16 @@ pub enum OpError {
         /// Those there are.
         known: Vec<String>,
     },
+    /// It was begun and never came to be ready.
+    #[error("tenant `{tenant}` is {status} and was never ready: there is nothing to {verb}")]
+    NeverReady {
+        /// The tenant's id.
+        tenant: String,
+        /// How it stands.
+        status: TenantStatus,
+        /// What was asked for.
+        verb: Verb,
+    },
     /// There is no tenant of that id.
     #[error("there is no tenant `{tenant}`")]
     NoSuchTenant {

@@ -8,6 +8,7 @@
 //! * [`apply`]: create and apply, the edits that come from a spec.
 //! * [`scale`]: numbers of tasks and the size of the database, within the tier's bounds.
 //! * [`deploy`]: another image.
+//! * [`suspend`], [`resume`]: out of use, and back.
 //! * [`error`]: what can go wrong, one type for all verbs.
 
 pub mod apply;
@@ -15,9 +16,11 @@ pub mod change;
 pub mod deploy;
 pub mod edit;
 pub mod error;
+pub mod resume;
 pub mod scale;
 pub mod site;
 pub mod survey;
+pub mod suspend;
 pub mod verb;
 
 pub use error::OpError;

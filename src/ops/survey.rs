@@ -6,7 +6,7 @@ use super::error::{OpError, outside};
 use super::site::Site;
 use crate::cloud::tags::owned;
 use crate::engine::kind::{Address, find};
-use crate::engine::look::look;
+use crate::engine::look::{World, look};
 use crate::engine::step::{Recorded, Wanted};
 use crate::kinds::KINDS;
 use crate::plan::life::DesiredState;
@@ -25,11 +25,39 @@ pub struct Survey {
     pub plan: Plan,
 }
 
+/// All there is to make a plan from.
+struct Sights {
+    tenant: Option<Tenant>,
+    desired: Desired,
+    wanted: Vec<Wanted>,
+    recorded: Vec<Recorded>,
+    world: World,
+}
+
 /// Looks at everything a plan for this state is made from, and makes the plan.
 ///
 /// # Errors
 /// [`OpError::Spec`], [`OpError::OtherStack`], [`OpError::Outside`], [`OpError::Registry`].
 pub async fn survey(site: &Site, state: &DesiredState) -> Result<Survey, OpError> {
+    let Sights { tenant, desired, wanted, recorded, world } = sights(site, state).await?;
+    let input = plan::Input { tenant: &state.spec.id, wanted: &wanted, recorded: &recorded, world: &world, may_delete_data: state.life.purged };
+    let plan = Plan::make(&input, KINDS);
+    let wrong = plan::check::check(&plan, KINDS, state.life.purged);
+    if plan.problems.is_empty() && !wrong.is_empty() {
+        return Err(OpError::Bug(format!("the plan does not hold together: {}", wrong.join("; "))));
+    }
+    Ok(Survey { tenant, desired, plan })
+}
+
+/// What there is of a tenant in this state, address by address.
+///
+/// # Errors
+/// As [`survey`].
+pub async fn world(site: &Site, state: &DesiredState) -> Result<World, OpError> {
+    Ok(sights(site, state).await?.world)
+}
+
+async fn sights(site: &Site, state: &DesiredState) -> Result<Sights, OpError> {
     let spec = &state.spec;
     let desired = desired(site, state)?;
     let (tenant, resources) = tokio::try_join!(site.registry.find_tenant(&spec.id), site.registry.resources(&spec.id))?;
@@ -53,13 +81,7 @@ pub async fn survey(site: &Site, state: &DesiredState) -> Result<Survey, OpError
         })
         .collect();
     let world = look(&site.cx, KINDS, &wanted, &recorded, site.patience).await.map_err(outside(format!("look at what tenant `{}` has", spec.id)))?;
-    let input = plan::Input { tenant: &spec.id, wanted: &wanted, recorded: &recorded, world: &world, may_delete_data: state.life.purged };
-    let plan = Plan::make(&input, KINDS);
-    let wrong = plan::check::check(&plan, KINDS, state.life.purged);
-    if plan.problems.is_empty() && !wrong.is_empty() {
-        return Err(OpError::Bug(format!("the plan does not hold together: {}", wrong.join("; "))));
-    }
-    Ok(Survey { tenant, desired, plan })
+    Ok(Sights { tenant, desired, wanted, recorded, world })
 }
 
 /// What the state means in this place, for a tenant in use. Touches nothing.

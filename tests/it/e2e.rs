@@ -20,5 +20,7 @@ mod isolation;
 mod readme;
 #[path = "e2e/secrets.rs"]
 mod secrets;
+#[path = "e2e/suspend.rs"]
+mod suspend;
 #[path = "e2e/sweep.rs"]
 mod sweep;

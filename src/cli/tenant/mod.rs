@@ -6,14 +6,16 @@ mod deploy;
 mod list;
 mod outcome;
 mod plan;
+mod resume;
 mod scale;
 mod show;
 mod sketch;
+mod suspend;
 mod wish;
 
 use super::{Cli, CliError};
 
-/// Create, plan, apply, scale, deploy, show and list tenants
+/// Create, change, suspend, delete and show tenants: every verb of their lives
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(subcommand)]
@@ -27,6 +29,8 @@ enum Command {
     Apply(apply::Args),
     Scale(scale::Args),
     Deploy(deploy::Args),
+    Suspend(suspend::Args),
+    Resume(resume::Args),
     Show(show::Args),
     List(list::Args),
 }
@@ -42,6 +46,8 @@ pub async fn run(args: Args, cli: &Cli) -> Result<(), CliError> {
         Command::Apply(args) => apply::run(args, cli).await,
         Command::Scale(args) => scale::run(args, cli).await,
         Command::Deploy(args) => deploy::run(args, cli).await,
+        Command::Suspend(args) => suspend::run(args, cli).await,
+        Command::Resume(args) => resume::run(args, cli).await,
         Command::Show(args) => show::run(args, cli).await,
         Command::List(args) => list::run(args, cli).await,
     }
