@@ -63,7 +63,8 @@ impl Verb {
             TenantStatus::Deleted => matches!(self, Self::Continue | Self::Delete | Self::Undelete | Self::Purge),
             TenantStatus::Purging => matches!(self, Self::Continue | Self::Purge),
             TenantStatus::Purged => matches!(self, Self::Create | Self::Apply),
-            _ => !matches!(self, Self::Undelete | Self::Purge),
+            // An undelete that stopped part-way has left `deleted` behind already.
+            _ => self != Self::Purge,
         }
     }
 }

@@ -5,14 +5,19 @@
 //! * [`edit`]: what every verb is: an edit of the desired state.
 //! * [`change`]: the story every verb shares: lease, edit, look, plan, agree, run, record.
 //! * [`apply`]: create and apply, the edits that come from a spec.
+//! * [`delete`], [`undelete`], [`purge`]: the end of a tenant's life, and [`proof`], that nothing is left of it.
 //! * [`error`]: what can go wrong, one type for all verbs.
 
 pub mod apply;
 pub mod change;
+pub mod delete;
 pub mod edit;
 pub mod error;
+pub mod proof;
+pub mod purge;
 pub mod site;
 pub mod survey;
+pub mod undelete;
 
 pub use error::OpError;
 pub use site::Site;

@@ -1,17 +1,22 @@
 //! `labctl tenant`: one tenant's life.
 
 mod apply;
+mod certificate;
 mod create;
+mod delete;
+mod hold;
 mod list;
 mod outcome;
 mod plan;
+mod purge;
 mod show;
 mod sketch;
+mod undelete;
 mod wish;
 
 use super::{Cli, CliError};
 
-/// Create, plan, apply, show and list tenants
+/// Create, change, delete, show and list tenants
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(subcommand)]
@@ -25,6 +30,11 @@ enum Command {
     Apply(apply::Args),
     Show(show::Args),
     List(list::Args),
+    Delete(delete::Args),
+    Undelete(undelete::Args),
+    Hold(hold::Args),
+    Purge(purge::Args),
+    Certificate(certificate::Args),
 }
 
 /// Runs one of them.
@@ -38,6 +48,11 @@ pub async fn run(args: Args, cli: &Cli) -> Result<(), CliError> {
         Command::Apply(args) => apply::run(args, cli).await,
         Command::Show(args) => show::run(args, cli).await,
         Command::List(args) => list::run(args, cli).await,
+        Command::Delete(args) => delete::run(args, cli).await,
+        Command::Undelete(args) => undelete::run(args, cli).await,
+        Command::Hold(args) => hold::run(args, cli).await,
+        Command::Purge(args) => purge::run(args, cli).await,
+        Command::Certificate(args) => certificate::run(args, cli).await,
     }
 }
 
