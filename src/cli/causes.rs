@@ -89,6 +89,16 @@ impl From<OpError> for CliError {
                 }
                 told
             }
+            OpError::TooEarly { tenant, .. } => Self::failed("too_early", words)
+                .left("everything: nothing was changed")
+                .hint(format!("wait for the date; or, if it must be now: `labctl tenant purge {tenant} --now --confirm {tenant}`")),
+            OpError::Held { tenant, holds } => {
+                let told = Self::failed("held", words).left("everything: nothing was changed");
+                let told = holds
+                    .iter()
+                    .fold(told, |told, h| told.cause(format!("hold {} of {}, by {}: {}", h.number, h.placed_at.format("%Y-%m-%d"), h.who, h.reason)));
+                told.hint(format!("when a hold has served its purpose: `labctl tenant hold remove {tenant} NUMBER`"))
+            }
             OpError::NoSuchTenant { .. } => Self::failed("not_found", words).hint("`labctl tenant list` shows those there are"),
             OpError::NothingToResume { .. } => Self::failed("nothing_to_resume", words).hint("`labctl operation list --unfinished` lists what can be resumed"),
             OpError::Bug(_) => Self::bug(words),
@@ -101,6 +111,9 @@ const FEW: usize = 6;
 
 /// How a run that did not complete is told; `None` for one that did.
 pub(super) fn incomplete(report: &Report) -> Option<CliError> {
+    if let Some(fault) = &report.unproven {
+        return Some(unproven(report, fault));
+    }
     let outcome = report.outcome.as_ref().filter(|o| !o.complete())?;
     let tenant = &report.tenant.id;
     let number = report.operation.unwrap_or_default();
@@ -151,4 +164,16 @@ pub(super) fn incomplete(report: &Report) -> Option<CliError> {
     }
     let when = if kind == Kind::Interrupted { "" } else { "once mended, " };
     Some(told.hint(format!("{when}go on with `labctl operation resume {number}`")))
+}
+
+/// Every step of a purge is done, but that nothing is left could not be shown.
+fn unproven(report: &Report, fault: &crate::engine::fault::Fault) -> CliError {
+    let (tenant, number) = (&report.tenant.id, report.operation.unwrap_or_default());
+    let told = CliError::new(Kind::Stopped, fault.code.clone(), format!("operation {number}: tenant `{tenant}` is not proved to be gone")).cause(fault);
+    let told = match &fault.left {
+        Left::Nothing => told,
+        Left::Made(what) => told.left(what),
+        Left::Unknown(what) => told.left(format!("perhaps {what}")),
+    };
+    told.hints(fault.hint.clone()).hint(format!("`labctl operation resume {number}` looks again"))
 }

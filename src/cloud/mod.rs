@@ -10,9 +10,11 @@
 //! * [`policy`]: policy documents, compared by what they mean.
 //! * [`rds`]: RDS's own words for statuses, versions, storage and parameters, the same for instances and clusters.
 //! * [`token`]: client tokens in a shape every API takes.
+//! * [`census`]: what there is of one tenant, asked of every service.
 //! * [`calls`]: which operations were called how often, for `-v`, the journal and the closing figures.
 
 pub mod calls;
+pub mod census;
 pub mod fault;
 pub mod objects;
 pub mod policy;

@@ -1,10 +1,12 @@
 //! What can go wrong with a verb before its run begins. How a run ended is not an error but a [`Report`](super::apply::Report).
 
+use chrono::{DateTime, Utc};
+
 use super::verb::Verb;
 use crate::engine::fault::Fault;
 use crate::engine::kind::Suspension;
 use crate::plan;
-use crate::registry::{RegistryError, TenantStatus};
+use crate::registry::{Hold, RegistryError, TenantStatus};
 use crate::spec::Invalid;
 use crate::stack::overrides::Refusal;
 use crate::tenantdb::migrations::BadFile;
@@ -111,6 +113,22 @@ pub enum OpError {
         status: TenantStatus,
         /// What was asked for.
         verb: Verb,
+    },
+    /// A purge before its date.
+    #[error("tenant `{tenant}` may be purged from {} on", purge_after.format("%Y-%m-%d %H:%M UTC"))]
+    TooEarly {
+        /// The tenant's id.
+        tenant: String,
+        /// From when on it may.
+        purge_after: DateTime<Utc>,
+    },
+    /// A purge of a tenant with holds in force.
+    #[error("tenant `{tenant}` is held and cannot be purged")]
+    Held {
+        /// The tenant's id.
+        tenant: String,
+        /// Why.
+        holds: Vec<Hold>,
     },
     /// There is no tenant of that id.
     #[error("there is no tenant `{tenant}`")]

@@ -9,18 +9,23 @@
 //! * [`scale`]: numbers of tasks and the size of the database, within the tier's bounds.
 //! * [`deploy`]: another image.
 //! * [`suspend`], [`resume`]: out of use, and back.
+//! * [`delete`], [`undelete`], [`purge`]: the end of a tenant's life, and [`proof`], that nothing is left of it.
 //! * [`error`]: what can go wrong, one type for all verbs.
 
 pub mod apply;
 pub mod change;
+pub mod delete;
 pub mod deploy;
 pub mod edit;
 pub mod error;
+pub mod proof;
+pub mod purge;
 pub mod resume;
 pub mod scale;
 pub mod site;
 pub mod survey;
 pub mod suspend;
+pub mod undelete;
 pub mod verb;
 
 pub use error::OpError;

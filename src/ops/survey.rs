@@ -40,7 +40,14 @@ struct Sights {
 /// [`OpError::Spec`], [`OpError::OtherStack`], [`OpError::Outside`], [`OpError::Registry`].
 pub async fn survey(site: &Site, state: &DesiredState) -> Result<Survey, OpError> {
     let Sights { tenant, desired, wanted, recorded, world } = sights(site, state).await?;
-    let input = plan::Input { tenant: &state.spec.id, wanted: &wanted, recorded: &recorded, world: &world, may_delete_data: state.life.purged };
+    let input = plan::Input {
+        tenant: &state.spec.id,
+        wanted: &wanted,
+        recorded: &recorded,
+        world: &world,
+        may_delete_data: state.life.purged,
+        as_found: is_deleted(state),
+    };
     let plan = Plan::make(&input, KINDS);
     let wrong = plan::check::check(&plan, KINDS, state.life.purged);
     if plan.problems.is_empty() && !wrong.is_empty() {
@@ -82,6 +89,11 @@ async fn sights(site: &Site, state: &DesiredState) -> Result<Sights, OpError> {
         .collect();
     let world = look(&site.cx, KINDS, &wanted, &recorded, site.patience).await.map_err(outside(format!("look at what tenant `{}` has", spec.id)))?;
     Ok(Sights { tenant, desired, wanted, recorded, world })
+}
+
+/// Deleted and not purged: it is put out of use as it is found.
+fn is_deleted(state: &DesiredState) -> bool {
+    state.life.deleted.is_some() && !state.life.purged
 }
 
 /// What the state means in this place, for a tenant in use. Touches nothing.

@@ -59,7 +59,8 @@ impl Verb {
             TenantStatus::Deleted => matches!(self, Self::Continue | Self::Delete | Self::Undelete | Self::Purge),
             TenantStatus::Purging => matches!(self, Self::Continue | Self::Purge),
             TenantStatus::Purged => matches!(self, Self::Create | Self::Apply),
-            _ => !matches!(self, Self::Undelete | Self::Purge),
+            // An undelete that stopped part-way has left `deleted` behind already.
+            _ => self != Self::Purge,
         }
     }
 }
@@ -81,7 +82,7 @@ mod tests {
         assert_eq!(fits(TenantStatus::Deleted), "delete undelete purge");
         assert_eq!(fits(TenantStatus::Purging), "purge");
         assert_eq!(fits(TenantStatus::Purged), "create apply");
-        assert_eq!(fits(TenantStatus::Active), "create apply suspend resume scale deploy rename delete");
+        assert_eq!(fits(TenantStatus::Active), "create apply suspend resume scale deploy rename delete undelete");
         assert_eq!(fits(TenantStatus::Suspended), fits(TenantStatus::Failed));
         assert!([TenantStatus::Deleted, TenantStatus::Purging].into_iter().all(|s| Verb::Continue.fits(s)));
     }

@@ -11,6 +11,7 @@
 //! * [`journal`]: [`crate::engine::journal::Journal`], one round trip per entry.
 //! * [`lease`]: [`crate::engine::lease::Lease`]; [`process`] tells whether a holder still lives.
 //! * [`pgpass`]: passwords from a libpq password file.
+//! * [`holds`], [`certificates`]: what keeps a tenant from being purged, and what a purge leaves behind in writing.
 //! * [`audit`]: the hash chain and its verification.
 //! * `schema`: migrations.
 //!
@@ -21,7 +22,9 @@
 //! pooler in transaction mode must support them.
 
 pub mod audit;
+pub mod certificates;
 pub mod error;
+pub mod holds;
 pub mod journal;
 pub mod lease;
 pub mod names;
@@ -38,6 +41,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions, PgSslMode};
@@ -47,7 +51,9 @@ use tokio::sync::OnceCell;
 use tokio::time::timeout;
 use uuid::Uuid;
 
+pub use certificates::Certificate;
 pub use error::{RegistryError, Result};
+pub use holds::Hold;
 pub use journal::OperationJournal;
 pub use lease::{HeldLease, Holder, LeaseInfo};
 pub use operations::{Operation, OperationDetail, OperationFilter, OperationStatus};
@@ -299,6 +305,14 @@ impl Registry {
             Err(RegistryError::NotInitialised { .. }) => Ok(empty),
             Err(e) => Err(e),
         }
+    }
+
+    /// The time by the database's clock, which all dates on record are of.
+    ///
+    /// # Errors
+    /// Only those of reaching the registry.
+    pub async fn now(&self) -> Result<DateTime<Utc>> {
+        sqlx::query_scalar("SELECT clock_timestamp()").fetch_one(self.pool().await?).await.map_err(|e| self.sql(e))
     }
 
     /// Closes all connections. Worth calling before the process ends: the server then need not find out by itself.

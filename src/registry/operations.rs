@@ -412,6 +412,10 @@ impl Registry {
     /// # Errors
     /// [`RegistryError::Finished`], [`RegistryError::NotFound`], [`RegistryError::IllegalMove`], [`RegistryError::Fenced`].
     pub async fn finish_operation(&self, lease: &HeldLease, operation: i64, outcome: &Outcome<'_>) -> Result<()> {
+        self.finish(lease, operation, outcome, None).await
+    }
+
+    pub(super) async fn finish(&self, lease: &HeldLease, operation: i64, outcome: &Outcome<'_>, certificate: Option<&Value>) -> Result<()> {
         let tenant = lease.tenant();
         let mut tx = self.begin_fenced(lease).await?;
         let ended = sqlx::query(
@@ -437,7 +441,10 @@ impl Registry {
         if let Some(status) = outcome.tenant {
             self.move_status(&mut tx, tenant, status).await?;
         }
-        let detail = json!({"operation": operation, "status": outcome.status, "tenant_status": outcome.tenant});
+        let mut detail = json!({"operation": operation, "status": outcome.status, "tenant_status": outcome.tenant});
+        if let Some(document) = certificate {
+            detail["certificate"] = self.issue(&mut tx, lease, operation, document).await?;
+        }
         self.audit_in(&mut tx, lease.holder(), "operation.finish", Some(tenant), &detail).await?;
         self.commit(tx).await
     }

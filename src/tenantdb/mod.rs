@@ -8,6 +8,7 @@
 //! * [`fault`]: `sqlx::Error` → [`Fault`](crate::engine::fault::Fault), decided there and nowhere else.
 //! * [`comment`]: ownership, as one line of JSON in an object's comment.
 //! * [`roles`], [`databases`], [`schemas`], [`grants`]: what a tenant has on a server, and who may do what with it.
+//! * [`census`]: everything on a server, with what its comment says of its owner.
 //! * [`migrations`]: numbered SQL files, and the ledger of those applied.
 //!
 //! # Who owns what
@@ -21,6 +22,7 @@ mod connect;
 mod membership;
 mod tunnel;
 
+pub mod census;
 pub mod comment;
 pub mod databases;
 pub mod fault;

@@ -1,16 +1,21 @@
 //! `labctl tenant`: one tenant's life.
 
 mod apply;
+mod certificate;
 mod create;
+mod delete;
 mod deploy;
+mod hold;
 mod list;
 mod outcome;
 mod plan;
+mod purge;
 mod resume;
 mod scale;
 mod show;
 mod sketch;
 mod suspend;
+mod undelete;
 mod wish;
 
 use super::{Cli, CliError};
@@ -33,6 +38,11 @@ enum Command {
     Resume(resume::Args),
     Show(show::Args),
     List(list::Args),
+    Delete(delete::Args),
+    Undelete(undelete::Args),
+    Hold(hold::Args),
+    Purge(purge::Args),
+    Certificate(certificate::Args),
 }
 
 /// Runs one of them.
@@ -50,6 +60,11 @@ pub async fn run(args: Args, cli: &Cli) -> Result<(), CliError> {
         Command::Resume(args) => resume::run(args, cli).await,
         Command::Show(args) => show::run(args, cli).await,
         Command::List(args) => list::run(args, cli).await,
+        Command::Delete(args) => delete::run(args, cli).await,
+        Command::Undelete(args) => undelete::run(args, cli).await,
+        Command::Hold(args) => hold::run(args, cli).await,
+        Command::Purge(args) => purge::run(args, cli).await,
+        Command::Certificate(args) => certificate::run(args, cli).await,
     }
 }
 

@@ -14,8 +14,8 @@ use crate::kinds::KINDS;
 use crate::ops::change::{Prepared, Report, prepare, preview};
 use crate::ops::edit::Edit;
 use crate::ops::{OpError, Site};
-use crate::registry::TenantView;
 use crate::registry::tenants::ResourceLine;
+use crate::registry::{TenantStatus, TenantView};
 
 /// A tenant after a run: to programs as `tenant show` has it, to people in brief, a line for each kind.
 #[derive(Serialize)]
@@ -112,6 +112,10 @@ pub(in crate::cli) async fn carry_out(cli: &Cli, site: &Site, edit: &dyn Edit, o
 /// What destroys is shown and agreed to; everything else goes on at once.
 fn agree(cli: &Cli, prepared: &Prepared<'_>) -> Result<(), CliError> {
     let counts = prepared.plan.counts();
+    // Whoever asked for a purge has typed the tenant's name.
+    if prepared.state().life.purged {
+        return Ok(());
+    }
     if counts.delete == 0 && counts.replace == 0 {
         return Ok(());
     }
@@ -146,6 +150,7 @@ fn count(n: u64, what: &str) -> String {
 fn tell(cli: &Cli, report: &Report) -> Result<(), CliError> {
     let tenant = &report.tenant;
     match &report.outcome {
+        None if tenant.status == TenantStatus::Deleted => cli.say.status(format!("Tenant {} is deleted already: no changes.", tenant.id)),
         None => cli.say.status(format!("Tenant {} is as its spec says: no changes.", tenant.id)),
         Some(_) => {
             let calls: u64 = report.calls.values().sum();
@@ -171,6 +176,9 @@ fn tell(cli: &Cli, report: &Report) -> Result<(), CliError> {
             tenant.id,
             report.operation.unwrap_or_default()
         ));
+        if tenant.status == TenantStatus::Purged {
+            cli.say.hint(format!("`labctl tenant certificate {}` shows what was removed, and what remains until when", tenant.id));
+        }
         if cli.settings()?.profile.name() == crate::config::SANDBOX {
             cli.say.hint("`eval \"$(labctl sandbox env)\"` lets aws and psql look at the same world");
         }
