@@ -3,15 +3,16 @@
 use std::fmt;
 
 use async_trait::async_trait;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::error::OpError;
 use super::site::Site;
+use crate::plan::Plan;
 use crate::plan::life::DesiredState;
 use crate::registry::{Operation, Tenant, TenantStatus};
 
 /// Which verb was asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verb {
     /// The tenant must not exist; a create of the same spec that was cut off is continued.
@@ -105,4 +106,12 @@ pub trait Edit: Send + Sync {
     /// # Errors
     /// Why this tenant cannot be edited so.
     async fn edit(&self, site: &Site, current: Option<&Current>) -> Result<DesiredState, OpError>;
+
+    /// Whether the plan that was made of it is the one that was meant. Only a plan from a file has been seen before.
+    ///
+    /// # Errors
+    /// [`OpError::StalePlan`].
+    fn agree(&self, _plan: &Plan) -> Result<(), OpError> {
+        Ok(())
+    }
 }

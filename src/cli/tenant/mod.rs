@@ -2,16 +2,19 @@
 
 mod apply;
 mod create;
+mod drift;
 mod list;
 mod outcome;
 mod plan;
+mod plan_file;
+mod rename;
 mod show;
 mod sketch;
 mod wish;
 
 use super::{Cli, CliError};
 
-/// Create, plan, apply, show and list tenants
+/// Create, plan, apply, rename, show and list tenants
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(subcommand)]
@@ -23,6 +26,8 @@ enum Command {
     Create(create::Args),
     Plan(plan::Args),
     Apply(apply::Args),
+    Drift(drift::Args),
+    Rename(rename::Args),
     Show(show::Args),
     List(list::Args),
 }
@@ -36,9 +41,12 @@ pub async fn run(args: Args, cli: &Cli) -> Result<(), CliError> {
         Command::Create(args) => create::run(args, cli).await,
         Command::Plan(args) => plan::run(args, cli).await,
         Command::Apply(args) => apply::run(args, cli).await,
+        Command::Drift(args) => drift::run(args, cli).await,
+        Command::Rename(args) => rename::run(args, cli).await,
         Command::Show(args) => show::run(args, cli).await,
         Command::List(args) => list::run(args, cli).await,
     }
 }
 
+pub(super) use drift::Line as DriftLine;
 pub(super) use outcome::{PlanOnly, carry_out};
