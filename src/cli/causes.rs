@@ -99,6 +99,11 @@ impl From<OpError> for CliError {
                     .fold(told, |told, h| told.cause(format!("hold {} of {}, by {}: {}", h.number, h.placed_at.format("%Y-%m-%d"), h.who, h.reason)));
                 told.hint(format!("when a hold has served its purpose: `labctl tenant hold remove {tenant} NUMBER`"))
             }
+            OpError::StalePlan { moved, .. } => moved
+                .iter()
+                .fold(Self::failed("stale_plan", words).left("nothing: the plan was not begun"), Self::cause)
+                .hint("make the plan again, and look at it"),
+            OpError::NoPlan { .. } => Self::new(Kind::Usage, "invalid_plan", words).hint("`--dry-run --out FILE` of any verb writes one"),
             OpError::NoSuchTenant { .. } => Self::failed("not_found", words).hint("`labctl tenant list` shows those there are"),
             OpError::NothingToResume { .. } => Self::failed("nothing_to_resume", words).hint("`labctl operation list --unfinished` lists what can be resumed"),
             OpError::Bug(_) => Self::bug(words),

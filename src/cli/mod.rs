@@ -17,6 +17,7 @@ pub mod prompt;
 mod causes;
 mod completions;
 mod early;
+mod fleet;
 mod interrupts;
 mod logging;
 mod man;
@@ -66,7 +67,8 @@ struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    Tenant(tenant::Args),
+    Tenant(Box<tenant::Args>),
+    Fleet(fleet::Args),
     Operation(operation::Args),
     Spec(spec::Args),
     Tier(tier::Args),
@@ -274,7 +276,8 @@ fn block_on(command: Command, cli: &Cli) -> Result<(), CliError> {
 
 async fn run(command: Command, cli: &Cli) -> Result<(), CliError> {
     match command {
-        Command::Tenant(args) => tenant::run(args, cli).await,
+        Command::Tenant(args) => tenant::run(*args, cli).await,
+        Command::Fleet(args) => fleet::run(args, cli).await,
         Command::Operation(args) => operation::run(args, cli).await,
         Command::Spec(args) => spec::run(args, cli).await,
         Command::Tier(args) => tier::run(args, cli).await,

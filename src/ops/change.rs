@@ -146,6 +146,7 @@ pub async fn preview(site: &Site, edit: &dyn Edit) -> Result<Preview, OpError> {
     // What the verb refuses is refused before anything is looked at.
     let state = edit.edit(site, current.as_ref()).await?;
     let surveyed = survey(site, &state).await?;
+    edit.agree(&surveyed.plan)?;
     Ok(Preview { current, unfinished, state, surveyed })
 }
 
@@ -251,7 +252,12 @@ impl Prepared<'_> {
             // Whoever has taken over writes the end.
             _ if outcome.fenced => tracing::warn!("another process has taken over tenant {tenant}"),
             Some(document) => registry.finish_purge(&self.lease, operation, &end, &document).await?,
-            None => registry.finish_operation(&self.lease, operation, &end).await?,
+            None => {
+                if outcome.complete() {
+                    registry.release_names(&self.lease, &self.names()).await?;
+                }
+                registry.finish_operation(&self.lease, operation, &end).await?;
+            }
         }
         let report = self.report(Some(operation), Some(outcome), calls).await?;
         Ok(Report { unproven, ..report })
@@ -270,7 +276,7 @@ impl Prepared<'_> {
         let bug = |e: serde_json::Error| OpError::Bug(e.to_string());
         let (spec, life) = (serde_json::to_value(&self.state.spec).map_err(bug)?, serde_json::to_value(&self.state.life).map_err(bug)?);
         let plan = serde_json::to_value(&self.plan).map_err(bug)?;
-        let names: Vec<(String, String)> = self.desired.names.iter().map(|(kind, name)| (kind.clone(), name.clone())).collect();
+        let names = self.names();
         let facts = facts(&self.state.spec, self.desired.isolation.as_str(), &names);
         let version = self.desired.stack_version.as_str();
         let revision = NewRevision {
@@ -298,6 +304,11 @@ impl Prepared<'_> {
             Some(c) => operations::Desired::Changed { parent: c.tenant.revision, facts: &facts, revision: &revision },
         };
         Ok(self.site.registry.begin_operation(&self.lease, desired, &new).await?.operation)
+    }
+
+    /// The physical names it needs: claimed before the run, and once it is done the only ones kept.
+    fn names(&self) -> Vec<(String, String)> {
+        self.desired.names.iter().map(|(kind, name)| (kind.clone(), name.clone())).collect()
     }
 
     /// The tenant's status while the run goes on; none leaves it as it is.

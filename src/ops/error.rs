@@ -169,6 +169,20 @@ pub enum OpError {
         /// Why.
         problems: Vec<plan::Problem>,
     },
+    /// The plan from a file is not what would be done now.
+    #[error("the plan for tenant `{tenant}` is stale")]
+    StalePlan {
+        /// The tenant's id.
+        tenant: String,
+        /// What has moved since it was made.
+        moved: Vec<String>,
+    },
+    /// The file holds no plan that could be carried out.
+    #[error("the file holds no plan of labctl's: {why}")]
+    NoPlan {
+        /// Why not.
+        why: String,
+    },
     /// The operation is over.
     #[error("operation {operation} is {status}: there is nothing to resume")]
     NothingToResume {

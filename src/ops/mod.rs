@@ -10,16 +10,22 @@
 //! * [`deploy`]: another image.
 //! * [`suspend`], [`resume`]: out of use, and back.
 //! * [`delete`], [`undelete`], [`purge`]: the end of a tenant's life, and [`proof`], that nothing is left of it.
+//! * [`approved`]: a plan in a file, carried out later as it is or refused.
+//! * [`drift`]: where the world differs from what is wanted, of one tenant or all. Never writes.
+//! * [`rename`]: another display name or subdomain.
 //! * [`error`]: what can go wrong, one type for all verbs.
 
 pub mod apply;
+pub mod approved;
 pub mod change;
 pub mod delete;
 pub mod deploy;
+pub mod drift;
 pub mod edit;
 pub mod error;
 pub mod proof;
 pub mod purge;
+pub mod rename;
 pub mod resume;
 pub mod scale;
 pub mod site;

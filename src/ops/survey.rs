@@ -11,7 +11,7 @@ use crate::engine::step::{Recorded, Wanted};
 use crate::kinds::KINDS;
 use crate::plan::life::DesiredState;
 use crate::plan::{self, Plan};
-use crate::registry::{ResourceStatus, Tenant};
+use crate::registry::{Resource, ResourceStatus, Tenant};
 use crate::spec::Invalid;
 use crate::stack::{Desired, resolve};
 
@@ -74,19 +74,7 @@ async fn sights(site: &Site, state: &DesiredState) -> Result<Sights, OpError> {
         return Err(OpError::OtherStack { tenant: spec.id.clone(), is: tenant.stack.clone(), wanted: spec.stack.clone() });
     }
     let wanted = wanted(site, &desired, state)?;
-    let recorded: Vec<Recorded> = resources
-        .into_iter()
-        .filter(|r| r.status != ResourceStatus::Deleted)
-        .map(|r| Recorded {
-            id: r.recorded().map(ToOwned::to_owned),
-            intent: r.intent().map(ToOwned::to_owned),
-            finished: r.status == ResourceStatus::Ready,
-            spec: r.spec,
-            address: r.address,
-            tags: r.tags,
-            position: r.position,
-        })
-        .collect();
+    let recorded = recorded(resources);
     let world = look(&site.cx, KINDS, &wanted, &recorded, site.patience).await.map_err(outside(format!("look at what tenant `{}` has", spec.id)))?;
     Ok(Sights { tenant, desired, wanted, recorded, world })
 }
@@ -94,6 +82,21 @@ async fn sights(site: &Site, state: &DesiredState) -> Result<Sights, OpError> {
 /// Deleted and not purged: it is put out of use as it is found.
 fn is_deleted(state: &DesiredState) -> bool {
     state.life.deleted.is_some() && !state.life.purged
+}
+
+/// What planner and engine need to know of what the registry has.
+pub(super) fn recorded(resources: Vec<Resource>) -> Vec<Recorded> {
+    let there = resources.into_iter().filter(|r| r.status != ResourceStatus::Deleted);
+    let row = |r: Resource| Recorded {
+        id: r.recorded().map(ToOwned::to_owned),
+        intent: r.intent().map(ToOwned::to_owned),
+        finished: r.status == ResourceStatus::Ready,
+        spec: r.spec,
+        address: r.address,
+        tags: r.tags,
+        position: r.position,
+    };
+    there.map(row).collect()
 }
 
 /// What the state means in this place, for a tenant in use. Touches nothing.
@@ -120,7 +123,7 @@ pub fn desired(site: &Site, state: &DesiredState) -> Result<Desired, OpError> {
 }
 
 /// Every resource with its tags, as it shall be: as the stack says, or as far out of use as the state says, or not at all.
-fn wanted(site: &Site, desired: &Desired, state: &DesiredState) -> Result<Vec<Wanted>, OpError> {
+pub(super) fn wanted(site: &Site, desired: &Desired, state: &DesiredState) -> Result<Vec<Wanted>, OpError> {
     if state.life.purged {
         return Ok(Vec::new());
     }

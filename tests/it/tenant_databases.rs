@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use labctl::engine::fault::Class;
-use labctl::engine::kind::{Diff, Observed};
+use labctl::engine::kind::{Change, Diff, Observed};
 use labctl::tenantdb::migrations::{File, Library};
 use labctl::tenantdb::{Databases, Login, Settings, Tls, Tunnels};
 use serde_json::json;
@@ -260,7 +260,7 @@ async fn migrations_are_all_or_nothing_and_history_is_only_continued() {
     // Somebody holds a lock: busy, nothing changed, and no waiting for ever.
     let more = version("history", "history_shared", &good);
     run(&mut sup, "BEGIN; LOCK TABLE history_schema.labctl_migrations").await.unwrap();
-    let Err(fault) = more.kind().update(&cx, &more.target(), "x", &json!({"applied": []})).await else { panic!() };
+    let Err(fault) = more.kind().update(&cx, &more.target(), "x", &json!({"schema": "h_schema", "applied": []})).await else { panic!() };
     assert_eq!((fault.class, fault.code.as_str()), (Class::Busy, "55P03"));
     run(&mut sup, "ROLLBACK").await.unwrap();
 }
@@ -342,6 +342,66 @@ async fn many_tenants_come_and_go_at_once_on_one_database() {
     .await;
     for n in 0..16 {
         nothing_left(&server, &format!("t{n}")).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_schema_is_renamed_in_place_and_its_ledger_goes_with_it() {
+    let server = Server::new("renamed").await;
+    let secrets = Secrets::default();
+    let mut library = Library::default();
+    let steps = shipped(&mut library, "labcloud");
+    let cx = server.cx(&secrets, library).await;
+    let mut all = everything(&secrets, "r", "renamed_shared", &steps);
+    for resource in &all {
+        resource.converge(&cx).await.unwrap();
+    }
+    run(&mut server.superuser("renamed_shared").await, "CREATE TABLE r_schema.kept (); ALTER TABLE r_schema.kept OWNER TO r_migrate").await.unwrap();
+    let [.., schema, version] = all.as_mut_slice() else { panic!() };
+    schema.converge(&cx).await.unwrap();
+    (schema.spec["name"], version.spec["schema"]) = (json!("r_renamed"), json!("r_renamed"));
+    // Before the schema is renamed, both are seen where they are.
+    assert_eq!(schema.diff(&cx).await, Diff::Update(vec![Change::new("name", "r_schema", "r_renamed")]));
+    assert_eq!(version.diff(&cx).await, Diff::Update(vec![Change::new("schema", "r_schema", "r_renamed")]));
+    assert_eq!((schema.converge(&cx).await.unwrap(), version.converge(&cx).await.unwrap()), (1, 0), "one statement renames both");
+    assert!(matches!(version.observe(&cx).await, Observed::Mine { id, .. } if id == "renamed_shared.r_renamed"));
+    let tables = texts(&mut server.superuser("renamed_shared").await, "SELECT tablename::text FROM pg_tables WHERE schemaname = 'r_renamed' ORDER BY 1").await;
+    assert!(tables.contains(&"kept".to_owned()) && tables.contains(&"labctl_migrations".to_owned()), "{tables:?}");
+    assert_eq!(standing_memberships(&server).await, [""; 0]);
+
+    // A copy of its comment makes it two; a name that is somebody else's is theirs.
+    let mut db = server.superuser("renamed_shared").await;
+    let copy = "DO $$ BEGIN CREATE SCHEMA r_copy; EXECUTE format('COMMENT ON SCHEMA r_copy IS %L', obj_description('r_renamed'::regnamespace)); END $$";
+    run(&mut db, copy).await.unwrap();
+    schema.spec["name"] = json!("r_third");
+    assert_eq!(schema.observe(&cx).await, Observed::Many(vec!["r_copy".into(), "r_renamed".into()]));
+    run(&mut db, "DROP SCHEMA r_copy; CREATE SCHEMA r_third").await.unwrap();
+    assert!(matches!(schema.observe(&cx).await, Observed::Foreign(_)));
+    run(&mut db, "DROP SCHEMA r_third").await.unwrap();
+
+    // What a rename that was never put on record has left is deleted by its former spec.
+    (schema.spec["name"], version.spec["schema"]) = (json!("r_schema"), json!("r_schema"));
+    for resource in all.iter().rev() {
+        resource.delete(&cx).await;
+    }
+    nothing_left(&server, "r").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_only_looks_cannot_write() {
+    let server = Server::new("looking").await;
+    let secrets = Secrets::default();
+    let mut library = Library::default();
+    let steps = shipped(&mut library, "labcloud");
+    let cx = server.cx(&secrets, library).await;
+    let looking = cx.read_only();
+    let all = everything(&secrets, "l", "looking_shared", &steps);
+    for resource in &all {
+        assert_eq!(resource.observe(&looking).await, Observed::Absent);
+        let refused = resource.converge(&looking).await.unwrap_err();
+        assert_eq!(refused.code, "25006", "{}: {refused}", resource.address);
+        resource.converge(&cx).await.unwrap();
+        assert_eq!(resource.diff(&looking).await, Diff::Same, "{}", resource.address);
     }
 }
 

@@ -35,14 +35,14 @@ pub struct Args {
 /// # Errors
 /// 64 when it is not confirmed, 1 when there is no such tenant, 3 when it stopped part-way.
 pub async fn run(args: Args, cli: &Cli) -> Result<(), CliError> {
-    if !args.only.plan {
+    if !args.only.dry_run {
         let question = format!("Tenant {} goes out of use at once: nobody signs in, nothing runs.", args.id);
         cli.ask.confirm_by_typing("--confirm", &question, args.confirm.as_deref(), &args.id)?;
     }
     let site = cli.site().await?;
     let delete = Delete { tenant: args.id, reason: args.reason };
     super::carry_out(cli, &site, &delete, &args.only).await?;
-    if args.only.plan {
+    if args.only.dry_run {
         return Ok(());
     }
     let tenant = site.registry.tenant(&delete.tenant).await?;

@@ -5,11 +5,14 @@ mod certificate;
 mod create;
 mod delete;
 mod deploy;
+mod drift;
 mod hold;
 mod list;
 mod outcome;
 mod plan;
+mod plan_file;
 mod purge;
+mod rename;
 mod resume;
 mod scale;
 mod show;
@@ -36,6 +39,8 @@ enum Command {
     Deploy(deploy::Args),
     Suspend(suspend::Args),
     Resume(resume::Args),
+    Drift(drift::Args),
+    Rename(rename::Args),
     Show(show::Args),
     List(list::Args),
     Delete(delete::Args),
@@ -58,6 +63,8 @@ pub async fn run(args: Args, cli: &Cli) -> Result<(), CliError> {
         Command::Deploy(args) => deploy::run(args, cli).await,
         Command::Suspend(args) => suspend::run(args, cli).await,
         Command::Resume(args) => resume::run(args, cli).await,
+        Command::Drift(args) => drift::run(args, cli).await,
+        Command::Rename(args) => rename::run(args, cli).await,
         Command::Show(args) => show::run(args, cli).await,
         Command::List(args) => list::run(args, cli).await,
         Command::Delete(args) => delete::run(args, cli).await,
@@ -68,4 +75,5 @@ pub async fn run(args: Args, cli: &Cli) -> Result<(), CliError> {
     }
 }
 
+pub(super) use drift::Line as DriftLine;
 pub(super) use outcome::{PlanOnly, carry_out};

@@ -13,7 +13,7 @@ use crate::ops::purge::Purge;
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = examples(&[
     ("Asks for the id to be typed", "labctl tenant purge city-lab"),
-    ("What would be removed", "labctl tenant purge city-lab --now --plan"),
+    ("What would be removed", "labctl tenant purge city-lab --now --dry-run"),
     ("Before its date, in a script", "labctl tenant purge city-lab --now --confirm city-lab"),
 ]))]
 pub struct Args {
@@ -40,7 +40,7 @@ const NOW: &str = "purge now";
 /// # Errors
 /// 64 when it is not confirmed; 1 when the tenant is not deleted, held, or it is too early; 3 when it stopped part-way, or something is left.
 pub async fn run(args: Args, cli: &Cli) -> Result<(), CliError> {
-    if !args.only.plan {
+    if !args.only.dry_run {
         let question = format!("Tenant {} and all its data are removed for good.", args.id);
         cli.ask.confirm_by_typing("--confirm", &question, args.confirm.as_deref(), &args.id)?;
         if args.now && args.confirm.is_none() {

@@ -12,7 +12,7 @@ use crate::ops::resume::Resume;
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = examples(&[
     ("Back in use", "labctl tenant resume city-lab"),
-    ("What that would do", "labctl tenant resume city-lab --plan"),
+    ("What that would do", "labctl tenant resume city-lab --dry-run"),
 ]))]
 pub struct Args {
     /// The tenant's id

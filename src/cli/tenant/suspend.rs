@@ -17,7 +17,7 @@ use crate::ops::suspend::Suspend;
 #[command(after_long_help = examples(&[
     ("Nothing runs, nobody gets in", "labctl tenant suspend city-lab --reason \"unpaid since June\""),
     ("Its data can still be read", "labctl tenant suspend city-lab --level read-only"),
-    ("What that would do", "labctl tenant suspend city-lab --plan"),
+    ("What that would do", "labctl tenant suspend city-lab --dry-run"),
 ]))]
 pub struct Args {
     /// The tenant's id

@@ -1,0 +1,27 @@
+//! `labctl fleet`: many tenants at once.
+
+mod drift;
+
+use super::{Cli, CliError};
+
+/// Look at many tenants at once
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    Drift(drift::Args),
+}
+
+/// Runs one of them.
+///
+/// # Errors
+/// The command's.
+pub async fn run(args: Args, cli: &Cli) -> Result<(), CliError> {
+    match args.command {
+        Command::Drift(args) => drift::run(args, cli).await,
+    }
+}
