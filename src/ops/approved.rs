@@ -203,3 +203,65 @@ fn does(step: &Step) -> String {
     let why: Vec<_> = step.changes.iter().map(ToString::to_string).collect();
     format!("{word} ({})", why.join(", "))
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::engine::kind::{Outputs, Tags};
+
+    fn step(name: &str, action: Action, changes: &[(&str, &str, &str)]) -> Step {
+        Step {
+            address: Address::new("acme", "bucket", name),
+            action,
+            changes: changes.iter().map(|(field, from, to)| Change::new(*field, from, to)).collect(),
+            spec: json!({"name": name}),
+            tags: Tags::new(),
+            needs: Vec::new(),
+            recorded: Some(name.to_owned()),
+            certain: true,
+            intent: None,
+            outputs: Outputs::new(),
+            seconds: 1,
+        }
+    }
+
+    fn plan(steps: Vec<Step>) -> Plan {
+        Plan { version: 1, tenant: "acme".to_owned(), steps, problems: Vec::new() }
+    }
+
+    fn says(then: Step, now: Step) -> Vec<String> {
+        moved(&plan(vec![then]), &plan(vec![now]))
+    }
+
+    #[test]
+    fn the_same_plan_has_not_moved_however_a_waiting_resource_describes_itself() {
+        let waits = |how: &str| step("a", Action::Update, &[("status", how, "ready"), ("size", "1", "2")]);
+        assert_eq!(says(waits("1 of 2 tasks running"), waits("starting")), [""; 0]);
+        let looked = Step { outputs: Outputs::from([("arn".to_owned(), "x".to_owned())]), intent: Some("t".to_owned()), ..waits("starting") };
+        assert_eq!(says(waits("starting"), looked), [""; 0]);
+    }
+
+    #[test]
+    fn whatever_else_is_otherwise_has_moved_and_is_told() {
+        let was = || step("a", Action::Update, &[("size", "1", "2")]);
+        for (now, told) in [
+            (step("a", Action::Keep, &[]), "bucket/a: it was to be updated (size: 1 → 2), and is to be kept now"),
+            (step("a", Action::Update, &[("size", "3", "2")]), "bucket/a: it was to be updated (size: 1 → 2), and is to be updated (size: 3 → 2) now"),
+            (Step { recorded: None, ..was() }, "bucket/a: a was on record, and nothing is now"),
+            (Step { spec: json!({}), ..was() }, "bucket/a: what is wanted of it is otherwise now: the stack or the platform has changed"),
+            (
+                Step { tags: Tags::from([("k".to_owned(), "v".to_owned())]), ..was() },
+                "bucket/a: what is wanted of it is otherwise now: the stack or the platform has changed",
+            ),
+        ] {
+            assert_eq!(says(was(), now), [told]);
+        }
+        let other = says(was(), step("b", Action::Create, &[]));
+        assert_eq!(
+            other,
+            ["bucket/b: the plan does not have it; now it is to be created", "bucket/a: it was to be updated (size: 1 → 2), and nothing is known of it now"]
+        );
+    }
+}
