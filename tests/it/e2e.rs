@@ -18,6 +18,8 @@ mod inventory;
 mod isolation;
 #[path = "e2e/readme.rs"]
 mod readme;
+#[path = "e2e/scale_deploy.rs"]
+mod scale_deploy;
 #[path = "e2e/secrets.rs"]
 mod secrets;
 #[path = "e2e/sweep.rs"]
