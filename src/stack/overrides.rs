@@ -73,7 +73,9 @@ fn not_allowed(tier: &TierTemplate, path: &str) -> String {
 }
 
 fn allowed_instead(tier: &TierTemplate, path: &str) -> String {
-    if let Some(best) = closest(path, tier.overrides.keys().map(String::as_str)) {
+    // A setting there is, and which is fixed, was not misspelt.
+    let misspelt = !tier.settings.contains_key(path);
+    if let Some(best) = closest(path, tier.overrides.keys().map(String::as_str)).filter(|_| misspelt) {
         return format!("did you mean `{best}`?");
     }
     let all: Vec<_> = tier.overrides.iter().map(|(path, bound)| format!("{path} ({bound})")).collect();

@@ -24,6 +24,8 @@ mod plan_files;
 mod readme;
 #[path = "e2e/rename.rs"]
 mod rename;
+#[path = "e2e/scale_deploy.rs"]
+mod scale_deploy;
 #[path = "e2e/secrets.rs"]
 mod secrets;
 #[path = "e2e/suspend.rs"]

@@ -1,5 +1,6 @@
 //! Compute, database, role and secret kinds against a real AWS emulator: absent → made → as wanted → changed → gone, and everything twice.
 
+use aws_sdk_applicationautoscaling::types::ServiceNamespace;
 use labctl::cloud::tags::owned;
 use labctl::engine::fault::{Class, Fault};
 use labctl::engine::kind::{Address, Diff, Observed, Outputs, Ready, Tags, Target, find};
@@ -218,7 +219,24 @@ async fn a_service_round_trips_and_leaves_scaling_alone() {
     cloud.ecs.update_service().cluster(cluster).service("mate-a-django").desired_count(4).send().await.unwrap();
     assert_eq!(bench.apply(&scaled(8, 10, 150)).await, [""; 0], "4 of 1–10 is auto-scaling's affair");
     assert_eq!(bench.apply(&scaled(1, 3, 150)).await, ["desired: 4 → 3"], "no fewer than the new most");
+    scaling_round_trips(cluster).await;
     bench.gone(&scaled(1, 3, 150)).await;
+}
+
+/// Of the service of the test that calls this.
+async fn scaling_round_trips(cluster: &str) {
+    let bench = Bench::new("a", "scaling_target").await;
+    let spec = |max: i32, cpu: i32, suspended: bool| {
+        json!({"cluster": cluster, "service": "mate-a-django", "min": 1, "max": max, "target_cpu_percent": cpu, "scale_out_cooldown_seconds": 60,
+            "scale_in_cooldown_seconds": 300, "suspended": suspended})
+    };
+    bench.round_trip(&spec(5, 60, false), &spec(4, 70, false)).await;
+    assert_eq!(bench.apply(&spec(4, 70, true)).await, ["suspended: nothing → scale-out, scale-in, schedules"]);
+    assert_eq!(bench.apply(&spec(4, 70, false)).await, ["suspended: scale-out, scale-in, schedules → nothing"]);
+    bench.gone(&spec(4, 70, false)).await;
+    let left =
+        bench.cx.cloud.autoscaling.describe_scaling_policies().service_namespace(ServiceNamespace::Ecs).resource_id(format!("service/{cluster}/mate-a-django"));
+    assert_eq!(left.send().await.unwrap().scaling_policies(), [], "the policy went with its target");
 }
 
 #[tokio::test]
