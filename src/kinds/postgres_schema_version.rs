@@ -55,6 +55,8 @@ impl Kind for PostgresSchemaVersion {
     const TIMING: Timing = Timing::secs(1, 900);
     const OUTPUTS: &'static [&'static str] = &["version"];
 
+    /// Migrations go on: labctl runs them as its own role, and what they make has the rights of the level. A tenant that missed them could not
+    /// be resumed under today's images.
     fn suspended(&self, spec: Spec, _level: Suspension) -> Spec {
         spec
     }

@@ -265,6 +265,7 @@ impl Kind for RdsCluster {
     const TIMING: Timing = Timing::secs(900, 5400);
     const OUTPUTS: &'static [&'static str] = &["endpoint", "reader_endpoint", "address", "port", "arn", "master_secret_arn"];
 
+    /// It goes on running: StopDBCluster is for Aurora alone. Nobody can log in.
     fn suspended(&self, spec: Spec, _level: Suspension) -> Spec {
         spec
     }

@@ -283,6 +283,8 @@ impl Kind for RdsInstance {
     const TIMING: Timing = Timing::secs(600, 3600);
     const OUTPUTS: &'static [&'static str] = &["endpoint", "address", "port", "arn", "master_secret_arn"];
 
+    /// It goes on running: a stopped instance starts by itself after seven days, cannot be read at the milder levels, and takes minutes to come
+    /// back. Nobody can log in.
     fn suspended(&self, spec: Spec, _level: Suspension) -> Spec {
         spec
     }

@@ -210,6 +210,7 @@ impl Kind for Secret {
     const TIMING: Timing = Timing::secs(1, 60);
     const OUTPUTS: &'static [&'static str] = &["arn", "name"];
 
+    /// It stays: its value lets nobody in whose role may not log in, and what is to be resumed must find it unchanged.
     fn suspended(&self, spec: Spec, _level: Suspension) -> Spec {
         spec
     }

@@ -70,7 +70,7 @@ pub(super) fn provisioned(tenant: &str, verb: Verb, current: Option<&Current>) -
 
 /// How many tasks each service is to run at this moment, whoever chose that; only of services whose number the tier lets be set, and only
 /// where it lies within the service's own bounds. (A service that a run cut off has not brought back yet is outside of them.)
-async fn running(site: &Site, state: &DesiredState) -> Result<BTreeMap<String, i64>, OpError> {
+pub(super) async fn running(site: &Site, state: &DesiredState) -> Result<BTreeMap<String, i64>, OpError> {
     let spec = state.effective();
     let Some(tier) = site.stacks.get(&spec.stack).and_then(|s| s.tiers.get(&spec.tier)) else { return Ok(BTreeMap::new()) };
     let settings = overrides::apply(tier, &spec.overrides).unwrap_or_else(|_| tier.settings.clone());
