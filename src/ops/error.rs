@@ -2,6 +2,7 @@
 
 use super::edit::Verb;
 use crate::engine::fault::Fault;
+use crate::engine::kind::Address;
 use crate::plan;
 use crate::registry::{RegistryError, TenantStatus};
 use crate::spec::Invalid;
@@ -110,6 +111,14 @@ pub enum OpError {
         operation: i64,
         /// How it stands.
         status: crate::registry::OperationStatus,
+    },
+    /// The world is not as an operator said of a step in doubt.
+    #[error("{address} is not as you say: {why}")]
+    Finding {
+        /// Where.
+        address: Address,
+        /// What was found instead.
+        why: String,
     },
     /// This should not be possible.
     #[error("{0}")]

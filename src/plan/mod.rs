@@ -2,10 +2,12 @@
 //!
 //! * [`decide`]: what is to be done at each address, and why.
 //! * [`life`]: what verbs have made of a tenant since its spec was written.
+//! * [`difference`]: how two desired states differ.
 //! * [`check`]: holds a finished plan to its invariants, apart from the code that made it.
 
 pub mod check;
 pub mod decide;
+pub mod difference;
 pub mod life;
 
 use std::collections::BTreeMap;

@@ -6,6 +6,8 @@ mod bad_specs;
 mod crash;
 #[path = "e2e/create.rs"]
 mod create;
+#[path = "e2e/events.rs"]
+mod events;
 #[path = "e2e/failure.rs"]
 mod failure;
 #[path = "e2e/fixture.rs"]
@@ -18,6 +20,8 @@ mod inventory;
 mod isolation;
 #[path = "e2e/readme.rs"]
 mod readme;
+#[path = "e2e/records.rs"]
+mod records;
 #[path = "e2e/secrets.rs"]
 mod secrets;
 #[path = "e2e/sweep.rs"]

@@ -2,6 +2,7 @@
 
 mod apply;
 mod create;
+mod history;
 mod list;
 mod outcome;
 mod plan;
@@ -11,7 +12,7 @@ mod wish;
 
 use super::{Cli, CliError};
 
-/// Create, plan, apply, show and list tenants
+/// Create, plan, apply, show and list tenants, and tell their history
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(subcommand)]
@@ -25,6 +26,7 @@ enum Command {
     Apply(apply::Args),
     Show(show::Args),
     List(list::Args),
+    History(history::Args),
 }
 
 /// Runs one of them.
@@ -38,6 +40,7 @@ pub async fn run(args: Args, cli: &Cli) -> Result<(), CliError> {
         Command::Apply(args) => apply::run(args, cli).await,
         Command::Show(args) => show::run(args, cli).await,
         Command::List(args) => list::run(args, cli).await,
+        Command::History(args) => history::run(args, cli).await,
     }
 }
 

@@ -57,6 +57,7 @@ async fn applying_again_only_reads() {
         tunnels: sandbox.tunnels.clone(),
         tls: labctl::tenantdb::Tls::Off,
         root_cert: None,
+        events: labctl::config::Events::default(),
     };
     let site = Site::open(place, Stacks::builtin().unwrap(), Holder::this("e2e", "here")).await.unwrap();
     for id in SIX {
