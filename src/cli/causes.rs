@@ -106,6 +106,9 @@ impl From<OpError> for CliError {
             OpError::NoPlan { .. } => Self::new(Kind::Usage, "invalid_plan", words).hint("`--dry-run --out FILE` of any verb writes one"),
             OpError::NoSuchTenant { .. } => Self::failed("not_found", words).hint("`labctl tenant list` shows those there are"),
             OpError::NothingToResume { .. } => Self::failed("nothing_to_resume", words).hint("`labctl operation list --unfinished` lists what can be resumed"),
+            OpError::Finding { .. } => {
+                Self::failed("not_as_said", words).left("the step in doubt, as it was").hint("look again: `labctl operation show` has what is on record")
+            }
             OpError::Bug(_) => Self::bug(words),
         }
     }

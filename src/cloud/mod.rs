@@ -11,6 +11,7 @@
 //! * [`rds`]: RDS's own words for statuses, versions, storage and parameters, the same for instances and clusters.
 //! * [`token`]: client tokens in a shape every API takes.
 //! * [`census`]: what there is of one tenant, asked of every service.
+//! * [`webhook`]: events sent to SNS and to signed webhooks.
 //! * [`calls`]: which operations were called how often, for `-v`, the journal and the closing figures.
 
 pub mod calls;
@@ -24,6 +25,7 @@ pub mod scripted;
 pub mod sign_in;
 pub mod tags;
 pub mod token;
+pub mod webhook;
 
 use std::collections::HashMap;
 use std::ops::Deref;
@@ -94,6 +96,8 @@ clients! {
     rds: aws_sdk_rds,
     /// Secrets Manager.
     secrets: aws_sdk_secretsmanager,
+    /// Simple Notification Service.
+    sns: aws_sdk_sns,
     /// Security Token Service.
     sts: aws_sdk_sts,
     /// Resource Groups Tagging API: finds things by their tags, whatever the service.

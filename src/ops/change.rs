@@ -15,6 +15,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
+use super::deliver;
 use super::edit::{Current, Edit, Verb};
 use super::error::OpError;
 use super::proof;
@@ -214,8 +215,12 @@ impl Prepared<'_> {
     /// # Errors
     /// Only what keeps the run from beginning, or its end from being recorded. How the run ended is in the report.
     pub async fn carry_out(self, listener: &dyn Listener, stop: watch::Receiver<Stop>) -> Result<Report, OpError> {
-        let report = self.run(listener, stop).await;
+        let (site, report) = (self.site, self.run(listener, stop).await);
         self.abandon().await;
+        // Whoever was interrupted does not want to wait; the next command sends what is left.
+        if report.as_ref().is_ok_and(|r| r.outcome.as_ref().is_some_and(|o| !o.interrupted)) {
+            deliver::shortly(site).await;
+        }
         report
     }
 

@@ -5,6 +5,7 @@ use chrono::{DateTime, Utc};
 use super::verb::Verb;
 use crate::engine::fault::Fault;
 use crate::engine::kind::Suspension;
+use crate::engine::kind::Address;
 use crate::plan;
 use crate::registry::{Hold, RegistryError, TenantStatus};
 use crate::spec::Invalid;
@@ -190,6 +191,14 @@ pub enum OpError {
         operation: i64,
         /// How it stands.
         status: crate::registry::OperationStatus,
+    },
+    /// The world is not as an operator said of a step in doubt.
+    #[error("{address} is not as you say: {why}")]
+    Finding {
+        /// Where.
+        address: Address,
+        /// What was found instead.
+        why: String,
     },
     /// This should not be possible.
     #[error("{0}")]

@@ -13,6 +13,8 @@
 //! * [`approved`]: a plan in a file, carried out later as it is or refused.
 //! * [`drift`]: where the world differs from what is wanted, of one tenant or all. Never writes.
 //! * [`rename`]: another display name or subdomain.
+//! * [`deliver`]: lifecycle events, from the registry's outbox to their receivers.
+//! * [`settle`]: what an operator settles of an operation that no run can: given up, or looked at.
 //! * [`error`]: what can go wrong, one type for all verbs.
 
 pub mod apply;
@@ -28,6 +30,10 @@ pub mod purge;
 pub mod rename;
 pub mod resume;
 pub mod scale;
+pub mod deliver;
+pub mod edit;
+pub mod error;
+pub mod settle;
 pub mod site;
 pub mod survey;
 pub mod suspend;

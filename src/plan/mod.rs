@@ -3,11 +3,13 @@
 //! * [`decide`]: what is to be done at each address, and why.
 //! * [`life`]: what verbs have made of a tenant since its spec was written.
 //! * [`drift`]: where the world differs from what is wanted, apart from any plan.
+//! * [`difference`]: how two desired states differ.
 //! * [`check`]: holds a finished plan to its invariants, apart from the code that made it.
 
 pub mod check;
 pub mod decide;
 pub mod drift;
+pub mod difference;
 pub mod life;
 
 use std::collections::BTreeMap;

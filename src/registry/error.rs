@@ -121,6 +121,16 @@ pub enum RegistryError {
         /// How it ended.
         status: OperationStatus,
     },
+    /// Only a step in doubt is for an operator to settle.
+    #[error("step {address} of operation {operation} is {status}, not in doubt")]
+    NotInDoubt {
+        /// The operation's number.
+        operation: i64,
+        /// Where.
+        address: String,
+        /// How it stands.
+        status: String,
+    },
     /// The database refuses that move of a tenant's status.
     #[error("{0}")]
     IllegalMove(String),
@@ -160,6 +170,7 @@ impl RegistryError {
             Self::NameTaken { .. } => "name_taken",
             Self::Unfinished { .. } => "unfinished_operation",
             Self::Finished { .. } => "finished_operation",
+            Self::NotInDoubt { .. } => "not_in_doubt",
             Self::IllegalMove(_) => "illegal_move",
             Self::Held(_) => "held",
             Self::Immutable(_) => "immutable",

@@ -8,6 +8,8 @@
 //! # Rooms
 //! * [`error`]: what can go wrong, and which SQL error is which.
 //! * [`tenants`], [`revisions`], [`names`], [`resources`], [`operations`]: one file per table, with its types and queries.
+//! * [`outbox`]: lifecycle events and their deliveries.
+//! * `abort`, `resolve`: an operator settles what no run can.
 //! * [`journal`]: [`crate::engine::journal::Journal`], one round trip per entry.
 //! * [`lease`]: [`crate::engine::lease::Lease`]; [`process`] tells whether a holder still lives.
 //! * [`pgpass`]: passwords from a libpq password file.
@@ -29,12 +31,16 @@ pub mod journal;
 pub mod lease;
 pub mod names;
 pub mod operations;
+pub mod outbox;
 pub mod pgpass;
 pub mod process;
+pub mod resolve;
 pub mod resources;
 pub mod revisions;
 pub mod tenants;
 
+mod abort;
+mod operation_rows;
 mod schema;
 
 use std::path::PathBuf;
@@ -104,6 +110,8 @@ pub struct Settings {
 #[derive(Clone)]
 pub struct Registry {
     inner: Arc<Inner>,
+    /// To whom lifecycle events go.
+    receivers: Arc<[String]>,
 }
 
 struct Inner {
@@ -192,7 +200,7 @@ impl Registry {
             })
             .connect_lazy_with(options.clone());
         let at = format!("{}:{}/{}", settings.host, settings.port, settings.database);
-        Self { inner: Arc::new(Inner { pool, options, at, id: OnceCell::new() }) }
+        Self { inner: Arc::new(Inner { pool, options, at, id: OnceCell::new() }), receivers: Arc::new([]) }
     }
 
     /// [`Registry::open`], and makes sure that it answers and is of our version.

@@ -8,6 +8,8 @@ mod crash;
 mod create;
 #[path = "e2e/drift.rs"]
 mod drift;
+#[path = "e2e/events.rs"]
+mod events;
 #[path = "e2e/failure.rs"]
 mod failure;
 #[path = "e2e/fixture.rs"]
@@ -26,6 +28,8 @@ mod readme;
 mod rename;
 #[path = "e2e/scale_deploy.rs"]
 mod scale_deploy;
+#[path = "e2e/records.rs"]
+mod records;
 #[path = "e2e/secrets.rs"]
 mod secrets;
 #[path = "e2e/suspend.rs"]

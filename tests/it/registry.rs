@@ -10,6 +10,10 @@ mod fixture;
 mod leases;
 #[path = "registry/operations.rs"]
 mod operations;
+#[path = "registry/outbox.rs"]
+mod outbox;
+#[path = "registry/settled.rs"]
+mod settled;
 #[path = "registry/tenants.rs"]
 mod tenants;
 

@@ -7,6 +7,7 @@ mod delete;
 mod deploy;
 mod drift;
 mod hold;
+mod history;
 mod list;
 mod outcome;
 mod plan;
@@ -24,6 +25,7 @@ mod wish;
 use super::{Cli, CliError};
 
 /// Create, change, suspend, delete and show tenants: every verb of their lives
+/// Create, plan, apply, show and list tenants, and tell their history
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(subcommand)]
@@ -48,6 +50,7 @@ enum Command {
     Hold(hold::Args),
     Purge(purge::Args),
     Certificate(certificate::Args),
+    History(history::Args),
 }
 
 /// Runs one of them.
@@ -72,6 +75,7 @@ pub async fn run(args: Args, cli: &Cli) -> Result<(), CliError> {
         Command::Hold(args) => hold::run(args, cli).await,
         Command::Purge(args) => purge::run(args, cli).await,
         Command::Certificate(args) => certificate::run(args, cli).await,
+        Command::History(args) => history::run(args, cli).await,
     }
 }
 
