@@ -6,6 +6,8 @@ mod bad_specs;
 mod crash;
 #[path = "e2e/create.rs"]
 mod create;
+#[path = "e2e/deletion.rs"]
+mod deletion;
 #[path = "e2e/failure.rs"]
 mod failure;
 #[path = "e2e/fixture.rs"]
