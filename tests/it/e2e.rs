@@ -10,6 +10,8 @@ mod create;
 mod drift;
 #[path = "e2e/events.rs"]
 mod events;
+#[path = "e2e/deletion.rs"]
+mod deletion;
 #[path = "e2e/failure.rs"]
 mod failure;
 #[path = "e2e/fixture.rs"]

@@ -25,6 +25,8 @@ struct Scenario {
     #[serde(default)]
     may_delete_data: bool,
     #[serde(default)]
+    as_found: bool,
+    #[serde(default)]
     wanted: Vec<WantedRow>,
     #[serde(default)]
     recorded: Vec<RecordedRow>,
@@ -123,6 +125,7 @@ impl Scenario {
         let world = runtime.block_on(look(&stage.world, KINDS, &wanted, &recorded, stage.patience)).unwrap();
         let input = Input { tenant: TENANT, wanted: &wanted, recorded: &recorded, world: &world, may_delete_data: self.may_delete_data };
         (Plan::make(&input, KINDS), Drift::find(&input, KINDS))
+        Plan::make(&Input { tenant: TENANT, wanted: &wanted, recorded: &recorded, world: &world, may_delete_data: self.may_delete_data, as_found: self.as_found }, KINDS)
     }
 }
 
@@ -231,7 +234,7 @@ fn any_case() -> impl Strategy<Value = (Vec<Wanted>, Vec<Recorded>, Arc<World>)>
 fn plan_of((wanted, recorded, world): &(Vec<Wanted>, Vec<Recorded>, Arc<World>)) -> Plan {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let seen = runtime.block_on(look(world, KINDS, wanted, recorded, Stage::default().patience)).unwrap();
-    Plan::make(&Input { tenant: TENANT, wanted, recorded, world: &seen, may_delete_data: true }, KINDS)
+    Plan::make(&Input { tenant: TENANT, wanted, recorded, world: &seen, may_delete_data: true, as_found: false }, KINDS)
 }
 
 /// A way to spoil a plan; false where this plan offers no occasion.

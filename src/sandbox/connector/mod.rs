@@ -23,6 +23,7 @@
 //! | ECS | ListServices has one endless page | 10 a page, or maxResults | `ecs_list_services` |
 //! | ECS | a family without active revision is described by an inactive one | refuses | `ecs_task_definition` |
 //! | ECS | RegisterTaskDefinition does not answer with the tags | does | `ecs_task_definition` |
+//! | RDS | does not know DescribeDBClusterAutomatedBackups | lists them (there are none) | `rds_cluster_backups` |
 //! | RDS | a second CreateDBCluster or CreateDBSubnetGroup of one name replaces the first | refuses | `rds_duplicate` |
 //! | RDS | no such parameter group: an empty list | refuses with DBParameterGroupNotFound | `rds_parameter_group` |
 //! | RDS | Performance Insights forgotten; Multi-AZ DB clusters are not MultiAZ | described as they are | `rds_settings` |
@@ -47,6 +48,7 @@ mod ecs_create_service;
 mod ecs_list_services;
 mod ecs_services;
 mod ecs_task_definition;
+mod rds_cluster_backups;
 mod rds_duplicate;
 mod rds_master_secret;
 mod rds_parameter_group;
@@ -114,6 +116,7 @@ pub fn mended(plain: SharedHttpClient, base: String, admin: Admin) -> SharedHttp
         Arc::new(ecs_create_service::Mend::default()),
         Arc::new(ecs_list_services::Mend),
         Arc::new(ecs_task_definition::Mend),
+        Arc::new(rds_cluster_backups::Mend),
         Arc::new(rds_duplicate::Mend),
         Arc::new(rds_parameter_group::Mend),
         Arc::new(rds_settings::Mend),
