@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Cx;
 use crate::cloud::fault::{fault, is};
-use crate::cloud::tags::{Ownership, compose, ownership, take_apart};
+use crate::cloud::tags::{Ownership, TENANT, compose, ownership, take_apart};
 use crate::engine::fault::Fault;
 use crate::engine::kind::{Change, Deletion, Diff, Identity, Kind, Limit, Observed, Outputs, Ready, Suspension, Tags, Target, Timing};
 

@@ -4,8 +4,7 @@ use chrono::{DateTime, Utc};
 
 use super::verb::Verb;
 use crate::engine::fault::Fault;
-use crate::engine::kind::Suspension;
-use crate::engine::kind::Address;
+use crate::engine::kind::{Address, Suspension};
 use crate::plan;
 use crate::registry::{Hold, RegistryError, TenantStatus};
 use crate::spec::Invalid;

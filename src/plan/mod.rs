@@ -8,8 +8,8 @@
 
 pub mod check;
 pub mod decide;
-pub mod drift;
 pub mod difference;
+pub mod drift;
 pub mod life;
 
 use std::collections::BTreeMap;

@@ -457,12 +457,11 @@ impl Registry {
         if let Some(status) = outcome.tenant {
             self.move_status(&mut tx, tenant, status).await?;
         }
-        let mut detail = json!({"operation": operation, "status": outcome.status, "tenant_status": outcome.tenant});
+        let mut detail = json!({"operation": operation, "verb": verb, "status": outcome.status, "tenant_status": outcome.tenant});
         if let Some(document) = certificate {
             detail["certificate"] = self.issue(&mut tx, lease, operation, document).await?;
         }
         self.tell_ended(&mut tx, lease, operation, outcome.status).await?;
-        let detail = json!({"operation": operation, "verb": verb, "status": outcome.status, "tenant_status": outcome.tenant});
         self.audit_in(&mut tx, lease.holder(), "operation.finish", Some(tenant), &detail).await?;
         self.commit(tx).await
     }

@@ -270,14 +270,6 @@ impl Registry {
         .map_err(|e| self.sql(e))
     }
 
-    /// The time by the database's clock: what [`Claim::since`] is held against.
-    ///
-    /// # Errors
-    /// Only those of reaching the registry.
-    pub async fn now(&self) -> Result<DateTime<Utc>> {
-        sqlx::query_scalar("SELECT clock_timestamp()").fetch_one(self.pool().await?).await.map_err(|e| self.sql(e))
-    }
-
     /// Claims what may be sent now: of each tenant, to each receiver, the first that was not delivered.
     ///
     /// # Errors

@@ -6,8 +6,8 @@ mod create;
 mod delete;
 mod deploy;
 mod drift;
-mod hold;
 mod history;
+mod hold;
 mod list;
 mod outcome;
 mod plan;
@@ -25,7 +25,6 @@ mod wish;
 use super::{Cli, CliError};
 
 /// Create, change, suspend, delete and show tenants: every verb of their lives
-/// Create, plan, apply, show and list tenants, and tell their history
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(subcommand)]

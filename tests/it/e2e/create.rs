@@ -40,23 +40,6 @@ async fn applying_again_only_reads() {
     let world = shared();
     world.six().await;
     let site = world.site().await;
-    let sandbox = world.open().await;
-    let r = sandbox.registry.clone();
-    let registry = Settings { host: r.host, port: r.port, database: r.database, user: r.user, password: None, tls: Tls::Disable, root_certificate: None };
-    let place = Reachable {
-        profile: "sandbox".into(),
-        reach: sandbox.reach(),
-        account_id: None,
-        registry,
-        password: Password::Given(Some(r.password)),
-        init_registry: false,
-        platform: sandbox.platform.clone(),
-        tunnels: sandbox.tunnels.clone(),
-        tls: labctl::tenantdb::Tls::Off,
-        root_cert: None,
-        events: labctl::config::Events::default(),
-    };
-    let site = Site::open(place, Stacks::builtin().unwrap(), Holder::this("e2e", "here")).await.unwrap();
     for id in SIX {
         let prepared = prepare(&site, &Mend { tenant: id.to_owned() }, "a test").await.unwrap();
         assert!(prepared.is_empty(), "{id}");
