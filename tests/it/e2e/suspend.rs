@@ -198,10 +198,14 @@ async fn a_suspended_tenant_runs_nothing_and_lets_nobody_in_until_it_is_resumed_
     assert_eq!((t.uses(&tokens).await, t.refreshes(&tokens).await), (Ok(()), Ok(())));
     let mut session = t.login("app").await.unwrap();
     run(&mut session, "BEGIN; SELECT 1").await.unwrap();
-    // As auto-scaling would.
+    t.labctl(&["tenant", "suspend", "paused-clinic", "--level", "read-only", "--reason", "unpaid since June"]).await;
+    let denied = t.denied().await.unwrap();
+    assert!(denied.contains("PutObject") && !denied.contains("GetObject"), "{denied}");
+    assert_eq!((t.uses(&tokens).await, t.counts().await["django"]), (Ok(()), 1));
+    // Auto-scaling goes on until nothing runs.
     t.scale("django", 3).await;
 
-    t.labctl(&["tenant", "suspend", "paused-clinic", "--reason", "unpaid since June"]).await;
+    t.labctl(&["tenant", "suspend", "paused-clinic"]).await;
     run(&mut session, "SELECT 1").await.unwrap_err();
     for part in ["app", "migrate", "readonly"] {
         assert_eq!(t.login(part).await.err().as_deref(), Some(NO_LOGIN), "{part}");
@@ -211,7 +215,8 @@ async fn a_suspended_tenant_runs_nothing_and_lets_nobody_in_until_it_is_resumed_
     assert_eq!(t.sign_in(&ana).await.err().as_deref(), Some(NOT_AUTHORIZED));
     assert!(t.everybody().await.values().all(|enabled| !enabled));
     assert_eq!(t.counts().await, numbers(&[("django", 0), ("celery", 0), ("beat", 0)]));
-    assert!(t.denied().await.unwrap().contains("Deny"));
+    let denied = t.denied().await.unwrap();
+    assert!(denied.contains("Deny") && !denied.contains("PutObject"), "{denied}");
     let shown = t.shown();
     assert_eq!((&shown["status"], &shown["suspension"]["level"]), (&"suspended".into(), &"full".into()), "{shown}");
     assert_eq!(shown["suspension"]["reason"], "unpaid since June");
