@@ -11,6 +11,8 @@ use crate::plan::life::{Deleted, DesiredState};
 
 /// The tier's setting that says how many days a deleted tenant can be brought back.
 pub const PURGE_AFTER_DAYS: &str = "purge_after_days";
+/// Where the tier does not say.
+const DEFAULT_DAYS: i64 = 30;
 
 /// A tenant is deleted; it can be brought back until it is purged. Deleted again, it keeps its first dates.
 pub struct Delete {
@@ -36,7 +38,7 @@ impl Edit for Delete {
         let mut state = current.state.clone();
         if state.life.deleted.is_none() {
             let days = desired(site, &state)?.settings.get(PURGE_AFTER_DAYS).and_then(serde_json::Value::as_i64);
-            let days = days.filter(|d| *d >= 0).ok_or_else(|| OpError::Bug(format!("stack `{}` has no {PURGE_AFTER_DAYS}", state.spec.stack)))?;
+            let days = days.filter(|d| *d >= 0).unwrap_or(DEFAULT_DAYS);
             let at = site.registry.now().await?;
             state.life.deleted = Some(Deleted { at, purge_after: at + Duration::days(days), reason: self.reason.clone() });
         }

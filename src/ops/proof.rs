@@ -20,7 +20,7 @@ use crate::tenantdb::census::{in_database, on_server};
 use crate::tenantdb::{Host, MAINTENANCE};
 
 /// How often what is still listed is looked at again, with the pauses of a retry between: lists lag behind.
-const LOOKS: u32 = 5;
+const LOOKS: u32 = 6;
 
 /// A database server that tenants share, as the platform names it.
 #[derive(Deserialize)]

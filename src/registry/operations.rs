@@ -342,7 +342,8 @@ impl Registry {
     }
 
     /// Writes a plan's steps. Of an attempt before this one, what was done stays, what is planned again is planned again, and what is not
-    /// planned any more is marked so. Tokens stay: an intent whose outcome is open keeps its own.
+    /// planned any more is marked so. Tokens stay: an intent whose outcome is open keeps its own. What is to be deleted keeps the place of
+    /// its creation: a purge taken up again must not turn its order round.
     async fn put_steps(&self, tx: &mut PgConnection, tenant: &str, operation: i64, steps: &[Step]) -> Result<()> {
         let lines: Vec<Value> = steps
             .iter()
@@ -367,7 +368,8 @@ impl Registry {
                 WHERE s.operation = $1 AND s.status IN ('planned', 'intended', 'created', 'failed', 'skipped', 'in_doubt')
                   AND NOT EXISTS (SELECT FROM planned p WHERE p.address = s.address)
              )
-             UPDATE labctl.resources r SET position = p.position FROM planned p WHERE r.tenant = $3 AND r.address = p.address AND r.position <> p.position",
+             UPDATE labctl.resources r SET position = p.position FROM planned p
+             WHERE r.tenant = $3 AND r.address = p.address AND r.position <> p.position AND p.action <> 'delete'",
         )
         .bind(operation)
         .bind(Json(lines))

@@ -260,6 +260,11 @@ async fn rds_is_mended(world: &World, cloud: &Cloud) {
         let (user, password) = login(cloud, arn.unwrap()).await;
         connect(world.registry.port, &user, &password, "postgres", PgSslMode::Prefer).await.unwrap().close().await.unwrap();
     }
+    let snapshots = async || cloud.rds.describe_db_cluster_snapshots().db_cluster_identifier("probe").send().await.unwrap().db_cluster_snapshots().len();
+    assert_eq!(snapshots().await, 1, "the emulator makes an automated one at once");
+    cloud.rds.delete_db_cluster().db_cluster_identifier("probe").skip_final_snapshot(true).delete_automated_backups(true).send().await.unwrap();
+    assert_eq!(snapshots().await, 0);
+    assert!(cloud.rds.describe_db_cluster_automated_backups().send().await.unwrap().db_cluster_automated_backups().is_empty());
 }
 
 async fn s3_is_mended(world: &World, cloud: &Cloud) {

@@ -24,6 +24,7 @@
 //! | ECS | a family without active revision is described by an inactive one | refuses | `ecs_task_definition` |
 //! | ECS | RegisterTaskDefinition does not answer with the tags | does | `ecs_task_definition` |
 //! | RDS | does not know DescribeDBClusterAutomatedBackups | lists them (there are none) | `rds_cluster_backups` |
+//! | RDS | automated snapshots outlive their cluster | go with it, unless they are to be kept | `rds_cluster_backups` |
 //! | RDS | a second CreateDBCluster or CreateDBSubnetGroup of one name replaces the first | refuses | `rds_duplicate` |
 //! | RDS | no such parameter group: an empty list | refuses with DBParameterGroupNotFound | `rds_parameter_group` |
 //! | RDS | Performance Insights forgotten; Multi-AZ DB clusters are not MultiAZ | described as they are | `rds_settings` |

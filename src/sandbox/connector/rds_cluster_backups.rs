@@ -1,13 +1,15 @@
-//! DescribeDBClusterAutomatedBackups answers. The emulator makes none.
+//! A cluster's automated backups: DescribeDBClusterAutomatedBackups answers (the emulator makes none), and the automated snapshots go with
+//! the cluster unless they are to be kept.
 
 use async_trait::async_trait;
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 
 use super::Next;
 use super::rds_duplicate::RDS;
-use super::wire::{Sent, form, xml_answer};
+use super::wire::{Sent, form, read, xml_answer};
+use super::xml::{each, text};
 
-const CALL: &str = "DescribeDBClusterAutomatedBackups";
+const LIST: &str = "DescribeDBClusterAutomatedBackups";
 
 #[derive(Debug)]
 pub(super) struct Mend;
@@ -15,9 +17,25 @@ pub(super) struct Mend;
 #[async_trait]
 impl super::Mend for Mend {
     async fn call(&self, request: HttpRequest, next: Next<'_>) -> Sent {
-        if form(&request, RDS).is_some_and(|f| f.action() == CALL) {
-            return xml_answer(&format!("<{CALL}Response><{CALL}Result><DBClusterAutomatedBackups/></{CALL}Result></{CALL}Response>"));
+        let Some(asked) = form(&request, RDS) else { return next.send(request).await };
+        if asked.action() == LIST {
+            return xml_answer(&format!("<{LIST}Response><{LIST}Result><DBClusterAutomatedBackups/></{LIST}Result></{LIST}Response>"));
         }
-        next.send(request).await
+        let doomed = asked.action() == "DeleteDBCluster" && asked.get("DeleteAutomatedBackups") != Some("false");
+        let Some(cluster) = asked.get("DBClusterIdentifier").filter(|_| doomed) else { return next.send(request).await };
+        let wire = next.wire;
+        let answer = read(next.send(request).await?).await?;
+        if answer.ok() {
+            let listed = wire.query("rds", RDS, "DescribeDBClusterSnapshots", &[("DBClusterIdentifier", cluster), ("SnapshotType", "automated")]).await?;
+            let mut snapshots = Vec::new();
+            each(&listed.text(), "DBClusterSnapshot", |inside| {
+                snapshots.extend(text(inside, "DBClusterSnapshotIdentifier").map(ToOwned::to_owned));
+                String::new()
+            });
+            for snapshot in snapshots {
+                wire.query("rds", RDS, "DeleteDBClusterSnapshot", &[("DBClusterSnapshotIdentifier", &snapshot)]).await?;
+            }
+        }
+        Ok(answer.back())
     }
 }

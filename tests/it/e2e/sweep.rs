@@ -122,7 +122,8 @@ async fn compute(cloud: &Cloud, notes: &mut Notes) {
         let services = cloud.ecs.list_services().cluster(&cluster).max_results(100).send().await.unwrap().service_arns.unwrap_or_default();
         for ten in services.chunks(10) {
             let call = cloud.ecs.describe_services().cluster(&cluster).set_services(Some(ten.to_vec())).include(ServiceField::Tags);
-            for service in call.send().await.unwrap().services.unwrap_or_default() {
+            // A deleted service can be described for a while.
+            for service in call.send().await.unwrap().services.unwrap_or_default().into_iter().filter(|s| s.status() != Some("INACTIVE")) {
                 let tags = service.tags.unwrap_or_default().into_iter().filter_map(|t| t.key.zip(t.value));
                 notes.tags(&service.service_arn.unwrap(), tags);
             }
