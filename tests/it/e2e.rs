@@ -22,6 +22,8 @@ mod formats;
 mod inventory;
 #[path = "e2e/isolation.rs"]
 mod isolation;
+#[path = "e2e/lifecycle.rs"]
+mod lifecycle;
 #[path = "e2e/plan_files.rs"]
 mod plan_files;
 #[path = "e2e/readme.rs"]

@@ -11,8 +11,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use labctl::engine::fault::Class;
-use labctl::engine::kind::{Change, Diff, Observed};
-use labctl::engine::kind::{Diff, Observed, Suspension};
+use labctl::engine::kind::{Change, Diff, Observed, Suspension};
 use labctl::tenantdb::migrations::{File, Library};
 use labctl::tenantdb::{Databases, Login, Settings, Tls, Tunnels};
 use serde_json::json;

@@ -173,6 +173,7 @@ impl World {
             tunnels: sandbox.tunnels.clone(),
             tls: labctl::tenantdb::Tls::Off,
             root_cert: None,
+            events: labctl::config::Events::default(),
         };
         Site::open(place, Stacks::builtin().unwrap(), Holder::this("e2e", "here")).await.unwrap()
     }

@@ -1,20 +1,8 @@
 //! Scale and deploy, and what AWS then has of them: numbers within the tier's bounds, an image that runs, one that does not.
 
-use async_trait::async_trait;
 use aws_sdk_applicationautoscaling::types::ServiceNamespace;
 use labctl::cloud::Cloud;
-use labctl::engine::event::Silent;
-use labctl::engine::kind::Suspension;
-use labctl::engine::run::Stop;
-use labctl::ops::change::prepare;
-use labctl::ops::edit::{Current, Edit, Verb};
-use labctl::ops::site::{Password, Reachable};
-use labctl::ops::{OpError, Site};
-use labctl::plan::life::{DesiredState, Suspended};
-use labctl::registry::{Holder, Settings, Tls};
-use labctl::stack::Stacks;
 use serde_json::{Value, json};
-use tokio::sync::watch;
 
 use super::fixture::{Run, World, ended, shared};
 
@@ -176,25 +164,6 @@ fn a_tenant_there_is_not_is_neither_scaled_nor_deployed_to() {
     }
 }
 
-/// Out of use, or back in it, without the checks of the verbs for that.
-struct Switch(Option<Suspension>);
-
-#[async_trait]
-impl Edit for Switch {
-    fn tenant(&self) -> &str {
-        "scale-two"
-    }
-    fn verb(&self) -> Verb {
-        if self.0.is_some() { Verb::Suspend } else { Verb::Resume }
-    }
-    async fn edit(&self, _site: &Site, current: Option<&Current>) -> Result<DesiredState, OpError> {
-        let mut state = current.unwrap().state.clone();
-        state.life.counts.insert("django".to_owned(), 4);
-        state.life.suspended = self.0.map(|level| Suspended { level, reason: Some("unpaid".to_owned()), since: Default::default() });
-        Ok(state)
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn while_suspended_nothing_lifts_a_service_from_none_and_afterwards_the_number_is_the_former() {
     let world = shared();
@@ -202,28 +171,7 @@ async fn while_suspended_nothing_lifts_a_service_from_none_and_afterwards_the_nu
     let spec = world.spec("scale-two", "mate", "standard");
     world.ok(&["tenant", "create", &spec]);
     moved(&cloud, "scale-two", "django", 4).await;
-    let switch = async |level: Option<Suspension>| {
-        let sandbox = world.open().await;
-        let r = sandbox.registry.clone();
-        let registry = Settings { host: r.host, port: r.port, database: r.database, user: r.user, password: None, tls: Tls::Disable, root_certificate: None };
-        let place = Reachable {
-            profile: "sandbox".into(),
-            reach: sandbox.reach(),
-            account_id: None,
-            registry,
-            password: Password::Given(Some(r.password)),
-            init_registry: false,
-            platform: sandbox.platform.clone(),
-            tunnels: sandbox.tunnels.clone(),
-            tls: labctl::tenantdb::Tls::Off,
-            root_cert: None,
-        };
-        let site = Site::open(place, Stacks::builtin().unwrap(), Holder::this("e2e", "here")).await.unwrap();
-        let prepared = prepare(&site, &Switch(level), "a test").await.unwrap();
-        let report = prepared.carry_out(&Silent, watch::channel(Stop::No).1).await.unwrap();
-        assert!(report.outcome.as_ref().is_some_and(labctl::engine::run::Outcome::complete), "{report:?}");
-    };
-    switch(Some(Suspension::Full)).await;
+    world.ok(&["tenant", "suspend", "scale-two", "--reason", "unpaid"]);
     assert_eq!(numbers(&cloud, "scale-two", "django").await, [0, 5, 0]);
     let policies = cloud.autoscaling.describe_scalable_targets().service_namespace(ServiceNamespace::Ecs);
     let found = policies.resource_ids(format!("service/sandbox/{}", name("scale-two", "django"))).send().await.unwrap();
@@ -242,7 +190,7 @@ async fn while_suspended_nothing_lifts_a_service_from_none_and_afterwards_the_nu
     world.ok(&["tenant", "apply", "scale-two"]);
     assert_eq!(numbers(&cloud, "scale-two", "django").await, [0, 5, 0], "it stays out of use");
 
-    switch(None).await;
+    world.ok(&["tenant", "resume", "scale-two"]);
     assert_eq!(numbers(&cloud, "scale-two", "django").await, [1, 5, 4]);
     assert_eq!(image(&cloud, "scale-two", "django").await, ours("d"));
     assert_eq!(world.run(&["tenant", "plan", "scale-two", "--check"]).code, 0);
