@@ -169,11 +169,11 @@ impl State {
         let runs = || self.task_definition.rsplit('/').next().unwrap_or_default();
         if let Some(failed) = self.deployments.iter().find(|d| d.state == "FAILED" && d.task_definition == task_definition && (d.primary || replaced)) {
             let back = if failed.primary { String::new() } else { format!(" and was rolled back, `{}` runs again", runs()) };
-            return Some(format!("the deployment failed{back}: {}", failed.reason));
+            return Some(format!("the deployment failed{back}: {}", failed.reason.trim_end_matches('.')));
         }
         // The failed one may be gone from the list before the former one is complete again.
         let back = self.primary().filter(|d| replaced && d.state == "IN_PROGRESS" && d.reason.contains("rolling back"))?;
-        Some(format!("the deployment failed and is being rolled back to `{}`: {}", runs(), back.reason))
+        Some(format!("the deployment failed and is being rolled back to `{}`: {}", runs(), back.reason.trim_end_matches('.')))
     }
 }
 

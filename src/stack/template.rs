@@ -123,7 +123,7 @@ impl fmt::Display for Bound {
             }
             Self::Word { max_bytes } => write!(f, "letters, digits, `.`, `_`, `-`, at most {max_bytes} bytes"),
             Self::Either => f.write_str("true or false"),
-            Self::Image => f.write_str("an image with its tag or sha256 digest, at most 512 bytes, no whitespace"),
+            Self::Image => f.write_str("an image with its tag or digest, at most 512 bytes"),
         }
     }
 }

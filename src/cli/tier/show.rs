@@ -56,11 +56,10 @@ impl View for TierDetail {
             .field("tier", self.tier)
             .field("isolation", self.isolation)
             .field("description", &self.description);
-        let settings: Vec<_> = self
-            .settings
-            .iter()
-            .map(|(name, value)| Setting { name, value: super::diff::plain(value), bound: self.overrides.get(name).map(ToString::to_string) })
-            .collect();
+        // Some may be set although the tier itself does not (the image of a service).
+        let names: std::collections::BTreeSet<&String> = self.settings.keys().chain(self.overrides.keys()).collect();
+        let value = |name: &String| self.settings.get(name).map_or_else(|| "-".to_owned(), super::diff::plain);
+        let settings: Vec<_> = names.into_iter().map(|name| Setting { name, value: value(name), bound: self.overrides.get(name).cloned() }).collect();
         sheet = sheet.rows("Settings, and what a spec may set them to", &settings);
         sheet.rows(format!("{} resources", self.resources.len()), &self.resources)
     }

@@ -170,7 +170,7 @@ async fn ready_is_a_completed_rollout_with_all_tasks() {
         ),
         (
             json!({"taskDefinition": "arn:td:1", "deployments": [rolling_back("arn:td:1")], "events": event}),
-            Ready::Broken("the deployment failed and is being rolled back to `arn:td:1`: ECS deployment circuit breaker: rolling back to deploymentId ecs-svc/1.; ECS says: (service mate-a-django) was unable to place a task.".into()),
+            Ready::Broken("the deployment failed and is being rolled back to `arn:td:1`: ECS deployment circuit breaker: rolling back to deploymentId ecs-svc/1; ECS says: (service mate-a-django) was unable to place a task.".into()),
         ),
         (json!({"taskDefinition": "arn:td:1", "deployments": [deployment("PRIMARY", "arn:td:1", "COMPLETED", 2)]}), Ready::Ready),
         (json!({"deployments": [deployment("PRIMARY", "arn:td:2", "COMPLETED", 2), deployment("ACTIVE", "arn:td:2", "FAILED", 0)]}), Ready::Ready),
