@@ -1,4 +1,4 @@
-//! What can go wrong with a verb before its run begins. How a run ended is not an error but a [`Report`](super::apply::Report).
+//! What can go wrong with a verb before its run begins. How a run ended is not an error but a [`Report`](super::change::Report).
 
 use super::edit::Verb;
 use crate::engine::fault::Fault;
