@@ -419,6 +419,11 @@ endpoint = "shared.example.org:5432"
         assert_eq!((events.sns_topic_arn.as_deref(), events.webhooks[0].name.as_str()), (Some("arn:aws:sns:x"), "crm"));
         let text =
             format!("{GOOD}{}", text.replace("sandbox", "prod").replace("https:", "http:").replace("arn:", "").replace("\nname", "\nnmae = \"x\"\nname"));
-        insta::assert_snapshot!(wrong(&text).join("\n"), @"");
+        insta::assert_snapshot!(wrong(&text).join("\n"), @"
+        11: not an ARN
+        13: unknown key `nmae` in [[profiles.prod.events.webhooks]] (did you mean `name`?)
+        15: a webhook begins with https://; http:// is for loopback only
+        16: not an ARN
+        ");
     }
 }

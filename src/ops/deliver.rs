@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use secrecy::SecretString;
 use serde::Serialize;
+use tokio::sync::OnceCell;
 use tokio::time::timeout;
 
 use super::error::OpError;
@@ -29,7 +30,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
 /// How long one receiver may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// The same in the short attempt after an operation, and how long that may take in all.
-const SHORT: Duration = Duration::from_millis(1500);
+const SHORT: Duration = Duration::from_secs(1);
 const SHORT_IN_ALL: Duration = Duration::from_secs(2);
 
 /// What a delivery run came to.
@@ -77,34 +78,22 @@ pub async fn shortly(site: &Site) {
     }
 }
 
-/// `until`: no further round is begun from then on.
+/// Every receiver by itself, so that a slow one keeps no other waiting. `until`: no further round is begun from then on.
 async fn run(site: &Site, all: bool, patience: Duration, until: Option<Instant>) -> Result<Delivered, OpError> {
     let names = receivers(&site.events);
     let mut done = Delivered::default();
     if names.is_empty() {
         return Ok(done);
     }
-    let claim = Claim { receivers: &names, all, since: site.registry.now().await? };
-    let senders = Senders { cloud: &site.cx.cloud, events: &site.events, caller: Caller::default(), secrets: tokio::sync::Mutex::default(), patience };
-    while until.is_none_or(|until| Instant::now() < until) {
-        let claimed = site.registry.claim_deliveries(&claim).await?;
-        if claimed.is_empty() {
-            break;
-        }
-        for (claimed, sent) in join_all(claimed.into_iter().map(|claimed| senders.send(claimed))).await {
-            match sent {
-                Ok(()) => {
-                    site.registry.delivered(&claimed).await?;
-                    done.delivered += 1;
-                }
-                Err(fault) => {
-                    let next = pause(claimed.attempts, rand::random_range(0.5..1.5));
-                    site.registry.undelivered(&claimed, &fault.to_string(), next).await?;
-                    *(if next.is_some() { &mut done.failed } else { &mut done.dead }) += 1;
-                    done.faults.insert(claimed.receiver, fault.to_string());
-                }
-            }
-        }
+    let since = site.registry.now().await?;
+    let senders = Senders { cloud: &site.cx.cloud, events: &site.events, caller: Caller::default(), patience };
+    let turns = names.iter().map(|name| senders.turn(site, Claim { receivers: std::slice::from_ref(name), all, since }, until));
+    for turn in join_all(turns).await {
+        let turn = turn?;
+        done.delivered += turn.delivered;
+        done.failed += turn.failed;
+        done.dead += turn.dead;
+        done.faults.extend(turn.faults);
     }
     Ok(done)
 }
@@ -120,19 +109,44 @@ struct Senders<'a> {
     cloud: &'a Cloud,
     events: &'a Events,
     caller: Caller,
-    /// The webhooks' secrets, each fetched once.
-    secrets: tokio::sync::Mutex<BTreeMap<String, SecretString>>,
     patience: Duration,
 }
 
 impl Senders<'_> {
-    async fn send(&self, claimed: Claimed) -> (Claimed, Result<(), Fault>) {
-        let sent = timeout(self.patience, self.to(&claimed)).await;
+    /// All that is one receiver's: the tenants side by side, the events of each in order.
+    async fn turn(&self, site: &Site, claim: Claim<'_>, until: Option<Instant>) -> Result<Delivered, OpError> {
+        let (mut done, secret) = (Delivered::default(), OnceCell::new());
+        while until.is_none_or(|until| Instant::now() < until) {
+            let claimed = site.registry.claim_deliveries(&claim).await?;
+            if claimed.is_empty() {
+                break;
+            }
+            for (claimed, sent) in join_all(claimed.into_iter().map(|claimed| self.send(claimed, &secret))).await {
+                match sent {
+                    Ok(()) => {
+                        site.registry.delivered(&claimed).await?;
+                        done.delivered += 1;
+                    }
+                    Err(fault) => {
+                        let next = pause(claimed.attempts, rand::random_range(0.5..1.5));
+                        site.registry.undelivered(&claimed, &fault.to_string(), next).await?;
+                        *(if next.is_some() { &mut done.failed } else { &mut done.dead }) += 1;
+                        done.faults.insert(claimed.receiver, fault.to_string());
+                    }
+                }
+            }
+        }
+        Ok(done)
+    }
+
+    async fn send(&self, claimed: Claimed, secret: &OnceCell<SecretString>) -> (Claimed, Result<(), Fault>) {
+        let sent = timeout(self.patience, self.to(&claimed, secret)).await;
         let late = || Err(Fault::unknown("labctl:Deliver", "timeout", format!("no answer within {:.1} s", self.patience.as_secs_f64())));
         (claimed, sent.unwrap_or_else(|_| late()))
     }
 
-    async fn to(&self, claimed: &Claimed) -> Result<(), Fault> {
+    /// The receiver's secret is fetched once in its turn.
+    async fn to(&self, claimed: &Claimed, secret: &OnceCell<SecretString>) -> Result<(), Fault> {
         let (id, body) = (claimed.event.to_string(), claimed.body.to_string());
         let message = Message { id: &id, kind: &claimed.r#type, tenant: &claimed.tenant, body: &body };
         if let Some(topic) = self.events.sns_topic_arn.as_ref().filter(|_| claimed.receiver == SNS) {
@@ -141,18 +155,8 @@ impl Senders<'_> {
         let Some(webhook) = self.events.webhooks.iter().find(|w| name(w) == claimed.receiver) else {
             return Err(Fault::refused("labctl:Deliver", "no_receiver", "the profile names no such receiver"));
         };
-        let secret = self.secret(&webhook.secret_arn).await?;
-        self.caller.post(&webhook.url, &secret, &message, chrono::Utc::now().timestamp(), self.patience).await
-    }
-
-    async fn secret(&self, arn: &str) -> Result<SecretString, Fault> {
-        let mut known = self.secrets.lock().await;
-        if let Some(secret) = known.get(arn) {
-            return Ok(secret.clone());
-        }
-        let secret = self.cloud.secret_key(arn, "secret").await?;
-        known.insert(arn.to_owned(), secret.clone());
-        Ok(secret)
+        let secret = secret.get_or_try_init(|| self.cloud.secret_key(&webhook.secret_arn, "secret")).await?;
+        self.caller.post(&webhook.url, secret, &message, chrono::Utc::now().timestamp(), self.patience).await
     }
 }
 

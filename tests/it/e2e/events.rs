@@ -16,17 +16,21 @@ use super::fixture::shared;
 const SECRET: &str = "a secret of the two of us";
 
 /// A platform file with these receivers of the sandbox's events.
-fn config(name: &str, events: &str) -> String {
+fn config_of(name: &str, events: &str) -> String {
     let file = shared().dir().join(format!("{name}.toml"));
     fs::write(&file, events).unwrap();
     file.to_str().unwrap().to_owned()
 }
 
-async fn webhook(name: &str, port: u16) -> String {
-    let cloud = shared().cloud().await;
-    let secret = cloud.secrets.create_secret().name(format!("labctl-test/{name}")).secret_string(json!({"secret": SECRET}).to_string()).send().await.unwrap();
-    let arn = secret.arn().unwrap();
-    config(name, &format!("[[profiles.sandbox.events.webhooks]]\nname = \"{name}\"\nurl = \"http://127.0.0.1:{port}/hook\"\nsecret_arn = \"{arn}\"\n"))
+async fn webhooks(all: &[(&str, u16)]) -> String {
+    let (cloud, mut text) = (shared().cloud().await, String::new());
+    for (name, port) in all {
+        let secret =
+            cloud.secrets.create_secret().name(format!("labctl-test/{name}")).secret_string(json!({"secret": SECRET}).to_string()).send().await.unwrap();
+        let arn = secret.arn().unwrap();
+        text += &format!("[[profiles.sandbox.events.webhooks]]\nname = \"{name}\"\nurl = \"http://127.0.0.1:{port}/hook\"\nsecret_arn = \"{arn}\"\n");
+    }
+    config_of(all[0].0, &text)
 }
 
 /// A request as it came in.
@@ -82,7 +86,7 @@ fn deliveries(tenant: &str) -> Vec<(String, String, i64)> {
 async fn a_webhook_gets_signed_events_in_order_and_again_until_it_takes_them() {
     let world = shared();
     let (port, came) = receiver(&["503 Service Unavailable", "302 Found\r\nlocation: http://127.0.0.1:9/"]);
-    let config = webhook("hooked", port).await;
+    let config = webhooks(&[("hooked", port)]).await;
     let spec = world.spec("hooked-lab", "labcloud", "trial");
     world.ok(&["tenant", "create", &spec, "--config", &config]);
     let row = |kind: &str, status: &str, attempts| (format!("onboarding.{kind}"), status.to_owned(), attempts);
@@ -128,12 +132,19 @@ async fn a_receiver_that_hangs_holds_nothing_up_and_changes_no_exit_code() {
         while stream.read(&mut [0; 4096]).is_ok_and(|n| n > 0) {}
         let _ = tell.send(since.elapsed());
     });
-    let config = webhook("hanging", port).await;
+    let (other, came) = receiver(&[]);
+    let config = webhooks(&[("hanging", port), ("healthy", other)]).await;
     let spec = world.spec("unheard-lab", "labcloud", "trial");
     world.ok(&["tenant", "create", &spec, "--config", &config]);
     let waited = told.recv_timeout(Duration::from_secs(10)).expect("it was called");
     assert!(waited > Duration::from_millis(500) && waited < Duration::from_secs(4), "{waited:?}");
     assert_eq!(deliveries("unheard-lab").iter().map(|d| d.1.as_str()).collect::<Vec<_>>(), ["pending", "pending"]);
+    assert!(came.try_iter().count() > 0, "another receiver is told meanwhile");
+    let text = fs::read_to_string(&config).unwrap();
+    let only = config_of("only-healthy", &text[text.rfind("[[").unwrap()..]);
+    assert_eq!(world.json(&["events", "deliver", "--all", "--config", &only])["failed"], 0);
+    let healthy = world.json(&["events", "list", "--tenant", "unheard-lab"]);
+    assert!(healthy.as_array().unwrap().iter().all(|e| e["deliveries"][1]["status"] == "delivered"), "and in the end of all: {healthy}");
     assert_eq!(world.json(&["tenant", "show", "unheard-lab"])["status"], "active");
 }
 
@@ -147,7 +158,7 @@ async fn a_topic_of_sns_passes_events_on_with_type_and_tenant_to_filter_by() {
     let topic = cloud.sns.create_topic().name("lifecycle").send().await.unwrap().topic_arn.unwrap();
     let arn = topic.replace(":sns:", ":sqs:");
     cloud.sns.subscribe().topic_arn(&topic).protocol("sqs").endpoint(arn).send().await.unwrap();
-    let config = config("topic", &format!("[profiles.sandbox.events]\nsns_topic_arn = \"{topic}\"\n"));
+    let config = config_of("topic", &format!("[profiles.sandbox.events]\nsns_topic_arn = \"{topic}\"\n"));
     let spec = world.spec("published-lab", "labcloud", "trial");
     world.ok(&["tenant", "create", &spec, "--config", &config]);
     let done = world.json(&["events", "deliver", "--all", "--config", &config]);
