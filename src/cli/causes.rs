@@ -5,7 +5,7 @@ use crate::engine::fault::Left;
 use crate::engine::run::End;
 use crate::ops::OpError;
 use crate::ops::change::Report;
-use crate::registry::RegistryError;
+use crate::registry::{RegistryError, TenantStatus};
 use crate::sandbox::SandboxError;
 use crate::spec::Invalid;
 
@@ -56,6 +56,9 @@ impl From<OpError> for CliError {
             OpError::Exists { tenant, .. } => Self::failed("exists", words)
                 .hint(format!("`labctl tenant apply {tenant}` makes it as its spec says; `labctl tenant show {tenant}` shows what it has")),
             OpError::OtherStack { .. } => Self::failed("other_stack", words).hint("a tenant stays in its stack: make a new tenant and move the data"),
+            OpError::Status { tenant, status: TenantStatus::Deleted, .. } => {
+                Self::failed("wrong_status", words).hint(format!("`labctl tenant undelete {tenant}` brings it back"))
+            }
             OpError::Status { tenant, .. } => Self::failed("wrong_status", words).hint(format!("`labctl tenant show {tenant}` shows how it stands")),
             OpError::WrongAccount { .. } => {
                 Self::failed("wrong_account", words).hint("check --profile, and the AWS profile or credentials in your environment; nothing was touched")
@@ -75,12 +78,14 @@ impl From<OpError> for CliError {
                 }
                 told
             }
-            OpError::TooEarly { tenant, .. } => Self::failed("too_early", words).left("everything: nothing was changed").hint(format!(
-                "wait for the date; or, if it must be now: `labctl tenant purge {tenant} --now --confirm {tenant}`"
-            )),
+            OpError::TooEarly { tenant, .. } => Self::failed("too_early", words)
+                .left("everything: nothing was changed")
+                .hint(format!("wait for the date; or, if it must be now: `labctl tenant purge {tenant} --now --confirm {tenant}`")),
             OpError::Held { tenant, holds } => {
                 let told = Self::failed("held", words).left("everything: nothing was changed");
-                let told = holds.iter().fold(told, |told, h| told.cause(format!("hold {} of {}, by {}: {}", h.number, h.placed_at.format("%Y-%m-%d"), h.who, h.reason)));
+                let told = holds
+                    .iter()
+                    .fold(told, |told, h| told.cause(format!("hold {} of {}, by {}: {}", h.number, h.placed_at.format("%Y-%m-%d"), h.who, h.reason)));
                 told.hint(format!("when a hold has served its purpose: `labctl tenant hold remove {tenant} NUMBER`"))
             }
             OpError::NoSuchTenant { .. } => Self::failed("not_found", words).hint("`labctl tenant list` shows those there are"),

@@ -53,7 +53,8 @@ pub async fn survey(site: &Site, state: &DesiredState) -> Result<Survey, OpError
         })
         .collect();
     let world = look(&site.cx, KINDS, &wanted, &recorded, site.patience).await.map_err(outside(format!("look at what tenant `{}` has", spec.id)))?;
-    let input = plan::Input { tenant: &spec.id, wanted: &wanted, recorded: &recorded, world: &world, may_delete_data: state.life.purged, as_found: is_deleted(state) };
+    let input =
+        plan::Input { tenant: &spec.id, wanted: &wanted, recorded: &recorded, world: &world, may_delete_data: state.life.purged, as_found: is_deleted(state) };
     let plan = Plan::make(&input, KINDS);
     let wrong = plan::check::check(&plan, KINDS, state.life.purged);
     if plan.problems.is_empty() && !wrong.is_empty() {

@@ -62,11 +62,8 @@ impl Registry {
     pub async fn add_hold(&self, by: &Holder, tenant: &str, reason: &str) -> Result<(Hold, bool)> {
         let mut tx = self.begin().await?;
         // Two at once must not take the same number.
-        let known: Option<i32> = sqlx::query_scalar("SELECT 1 FROM labctl.tenants WHERE id = $1 FOR UPDATE")
-            .bind(tenant)
-            .fetch_optional(&mut *tx)
-            .await
-            .map_err(|e| self.sql(e))?;
+        let known: Option<i32> =
+            sqlx::query_scalar("SELECT 1 FROM labctl.tenants WHERE id = $1 FOR UPDATE").bind(tenant).fetch_optional(&mut *tx).await.map_err(|e| self.sql(e))?;
         known.ok_or_else(|| RegistryError::not_found("tenant", tenant))?;
         let same: Option<Json<Hold>> =
             sqlx::query_scalar("SELECT to_jsonb(h) FROM labctl.holds h WHERE tenant = $1 AND reason = $2 AND removed_at IS NULL ORDER BY number LIMIT 1")

@@ -116,7 +116,10 @@ impl Scenario {
             .collect();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         let world = runtime.block_on(look(&stage.world, KINDS, &wanted, &recorded, stage.patience)).unwrap();
-        Plan::make(&Input { tenant: TENANT, wanted: &wanted, recorded: &recorded, world: &world, may_delete_data: self.may_delete_data, as_found: self.as_found }, KINDS)
+        Plan::make(
+            &Input { tenant: TENANT, wanted: &wanted, recorded: &recorded, world: &world, may_delete_data: self.may_delete_data, as_found: self.as_found },
+            KINDS,
+        )
     }
 }
 

@@ -49,7 +49,8 @@ pub async fn run(args: Args, cli: &Cli) -> Result<(), CliError> {
     let state = site.registry.revision(&tenant.id, tenant.revision).await?.state()?;
     if let Some(deleted) = state.life.deleted {
         let date = deleted.purge_after.format("%Y-%m-%d %H:%M UTC");
-        cli.say.hint(format!("`labctl tenant undelete {0}` brings it back until it is purged; `labctl tenant purge {0}` may be given from {date} on", tenant.id));
+        cli.say
+            .hint(format!("`labctl tenant undelete {0}` brings it back until it is purged; `labctl tenant purge {0}` may be given from {date} on", tenant.id));
     }
     Ok(())
 }

@@ -12,8 +12,8 @@ use crate::kinds::KINDS;
 use crate::ops::change::{Prepared, Report, prepare, preview};
 use crate::ops::edit::Edit;
 use crate::ops::{OpError, Site};
-use crate::registry::{TenantStatus, TenantView};
 use crate::registry::tenants::ResourceLine;
+use crate::registry::{TenantStatus, TenantView};
 
 /// A tenant after a run: to programs as `tenant show` has it, to people in brief, a line for each kind.
 #[derive(Serialize)]

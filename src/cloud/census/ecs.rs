@@ -40,14 +40,7 @@ fn family(id: &str) -> Option<&str> {
     Some(id.split_once(":task-definition/")?.1.split_once(':')?.0)
 }
 
-async fn in_cluster(
-    cloud: &Cloud,
-    whose: &Whose,
-    cluster: &str,
-    families: &BTreeSet<&str>,
-    services: &mut Listing,
-    tasks: &mut Listing,
-) -> Result<(), Fault> {
+async fn in_cluster(cloud: &Cloud, whose: &Whose, cluster: &str, families: &BTreeSet<&str>, services: &mut Listing, tasks: &mut Listing) -> Result<(), Fault> {
     let mut arns = Vec::new();
     let mut pages = cloud.ecs.list_services().cluster(cluster).max_results(100).into_paginator().items().send();
     while let Some(arn) = pages.next().await {
