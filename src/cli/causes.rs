@@ -5,7 +5,7 @@ use crate::engine::fault::Left;
 use crate::engine::run::End;
 use crate::ops::OpError;
 use crate::ops::change::Report;
-use crate::registry::RegistryError;
+use crate::registry::{RegistryError, TenantStatus};
 use crate::sandbox::SandboxError;
 use crate::spec::Invalid;
 
@@ -56,6 +56,9 @@ impl From<OpError> for CliError {
             OpError::Exists { tenant, .. } => Self::failed("exists", words)
                 .hint(format!("`labctl tenant apply {tenant}` makes it as its spec says; `labctl tenant show {tenant}` shows what it has")),
             OpError::OtherStack { .. } => Self::failed("other_stack", words).hint("a tenant stays in its stack: make a new tenant and move the data"),
+            OpError::Status { tenant, status: TenantStatus::Deleted, .. } => {
+                Self::failed("wrong_status", words).hint(format!("`labctl tenant undelete {tenant}` brings it back"))
+            }
             OpError::Status { tenant, .. } => Self::failed("wrong_status", words).hint(format!("`labctl tenant show {tenant}` shows how it stands")),
             OpError::Suspended { tenant, .. } => {
                 Self::failed("suspended", words).hint(format!("`labctl tenant resume {tenant}` takes it back into use; nothing was touched"))

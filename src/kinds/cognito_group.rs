@@ -197,6 +197,8 @@ impl Kind for CognitoGroup {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cloud::scripted::{Script, json_error};
+    use crate::cloud::tags::owned;
     use crate::engine::kind::Address;
     use serde_json::json;
 
@@ -214,5 +216,33 @@ mod tests {
             let spec = Spec { pool_id: pool.into(), name: name.into(), description: words.into() };
             assert_eq!(CognitoGroup.diff(&Target { address: &address, spec: &spec, tags: &Tags::new() }, &state), want);
         }
+    }
+
+    #[tokio::test]
+    async fn in_a_shared_pool_the_tenants_people_go_with_the_group_and_nobody_else() {
+        let user =
+            |name: &str, tenant: Option<&str>| json!({"Username": name, "Attributes": tenant.map(|t| vec![json!({"Name": "custom:tenant_id", "Value": t})])});
+        let grouped = json!({"Users": [user("nurse", Some("a")), user("nobodys", None), user("guest", Some("b"))]});
+        let all = json!({"Users": [user("nurse", Some("a")), user("loose", Some("a")), user("nobodys", None), user("other", None), user("guest", Some("b"))]});
+        let script = Script::new()
+            .then("DescribeUserPool", 200, json!({"UserPool": {"UserPoolTags": {"labctl:platform": "shared"}}}).to_string())
+            .then("ListUsersInGroup", 200, grouped.to_string())
+            .then("ListUsers", 200, all.to_string())
+            .then("AdminDeleteUser", 200, "{}")
+            .then("AdminDeleteUser", 200, "{}")
+            .then("AdminDeleteUser", 400, json_error("UserNotFoundException", "gone meanwhile"))
+            .then("DeleteGroup", 200, "{}")
+            .then("DescribeUserPool", 200, json!({"UserPool": {"UserPoolTags": {"labctl:tenant": "a"}}}).to_string())
+            .then("DeleteGroup", 200, "{}");
+        let (address, tags) = (Address::new("a", "cognito_group", "tenant"), Tags::new());
+        let spec = Spec { pool_id: "p".into(), name: "tenant-a".into(), description: String::new() };
+        let target = Target { address: &address, spec: &spec, tags: &tags };
+        let cx = Cx::scripted(&script).await;
+        CognitoGroup.delete(&cx, &target, "p/tenant-a").await.unwrap();
+        let deleted: Vec<_> = script.seen().into_iter().filter(|(call, _)| call == "AdminDeleteUser").map(|(_, body)| body).collect();
+        let named = |body: &String| serde_json::from_str::<serde_json::Value>(body).unwrap()["Username"].as_str().unwrap().to_owned();
+        assert_eq!(deleted.iter().map(named).collect::<Vec<_>>(), ["loose", "nobodys", "nurse"]);
+        // A pool of its own takes its people along by itself.
+        CognitoGroup.delete(&cx, &target, "p/tenant-a").await.unwrap();
     }
 }

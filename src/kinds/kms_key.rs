@@ -325,8 +325,9 @@ impl Kind for KmsKey {
 
     fn ready(&self, _target: &Target<'_, Spec>, state: &State) -> Ready {
         match state.key_state.as_str() {
-            "Enabled" => Ready::Ready,
-            "Creating" | "Updating" | "Disabled" => Ready::Waiting(state.key_state.clone()),
+            // A disabled key is a difference, which an update mends: nothing is to be waited for.
+            "Enabled" | "Disabled" => Ready::Ready,
+            "Creating" | "Updating" => Ready::Waiting(state.key_state.clone()),
             other => Ready::Broken(format!("the key is in state {other}")),
         }
     }
@@ -383,6 +384,17 @@ mod tests {
             spoil(&mut state);
             let Diff::Update(changes) = KmsKey.diff(&target, &state) else { panic!("{field}") };
             assert_eq!(changes.iter().map(|c| c.field.as_str()).collect::<Vec<_>>(), [field]);
+        }
+    }
+
+    /// A key whose deletion was called off is disabled: were it waited for, nobody would ever enable it.
+    #[test]
+    fn a_disabled_key_is_enabled_and_not_waited_for() {
+        let (address, spec, tags) = (Address::new("a", "kms_key", "data"), spec(json!({})), Tags::new());
+        let target = Target { address: &address, spec: &spec, tags: &tags };
+        for (key_state, ready) in [("Disabled", true), ("Enabled", true), ("Creating", false), ("PendingDeletion", false)] {
+            let state = State { key_state: key_state.into(), ..as_wanted(&spec, &tags) };
+            assert_eq!(KmsKey.ready(&target, &state) == Ready::Ready, ready, "{key_state}");
         }
     }
 

@@ -135,3 +135,29 @@ async fn refusals_say_whether_waiting_helps() {
     let script = Script::new().then("DescribeTaskDefinition", 200, described(&Tags::new()));
     assert!(matches!(EcsTaskDefinition.observe(&Cx::scripted(&script).await, &target, None).await.unwrap(), Observed::Foreign(_)));
 }
+
+/// Between the two halves of a deletion the family has no ACTIVE revision any more: what is on record must still be found.
+#[tokio::test]
+async fn a_deletion_cut_off_after_deregistering_goes_on_and_leaves_no_revision() {
+    let (address, want) = (address(), spec(&json!({})));
+    let tags = owned(&address, "r");
+    let target = Target { address: &address, spec: &want, tags: &tags };
+    let none = || json_error("ClientException", "Unable to describe task definition.");
+    let is = |status: &str| described(&tags).replace("ACTIVE", status);
+    let listed = |arns: &[&str]| json!({"taskDefinitionArns": arns}).to_string();
+    let script = Script::new()
+        .then("DescribeTaskDefinition", 400, none())
+        .then("DescribeTaskDefinition", 200, is("INACTIVE"))
+        .then("ListTaskDefinitions", 200, listed(&[]))
+        .then("ListTaskDefinitions", 200, listed(&["arn:td:7"]))
+        .then("DescribeTaskDefinition", 200, is("INACTIVE"))
+        .then("DeleteTaskDefinitions", 200, json!({"taskDefinitions": [], "failures": []}).to_string())
+        .then("DescribeTaskDefinition", 400, none())
+        .then("DescribeTaskDefinition", 200, is("DELETE_IN_PROGRESS"));
+    let cx = Cx::scripted(&script).await;
+    let Observed::Mine { id, state } = EcsTaskDefinition.observe(&cx, &target, Some("arn:td:7")).await.unwrap() else { panic!("ours") };
+    assert_eq!(EcsTaskDefinition.diff(&target, &state), Diff::Update(vec![Change::new("status", "INACTIVE", "ACTIVE")]), "to a tenant in use it is of no use");
+    EcsTaskDefinition.delete(&cx, &target, &id).await.unwrap();
+    assert!(script.seen()[5].1.contains("arn:td:7"));
+    assert!(matches!(EcsTaskDefinition.observe(&cx, &target, Some("arn:td:7")).await.unwrap(), Observed::Absent));
+}

@@ -99,36 +99,46 @@ fn refused(run: &super::fixture::Run, code: i32, word: &str) {
     assert!(run.out.is_empty(), "{run}");
 }
 
-/// A tenant's life up to its purge, and what every other verb says on the way.
-fn up_to_the_purge(id: &str, shown: &Value) {
-    let world = shared();
-    for missing in [vec![], vec!["--yes"], vec!["--confirm", "another-one"]] {
-        let run = world.run(&[&["tenant", "delete", id, "-o", "json"], missing.as_slice()].concat());
-        refused(&run, 64, "usage");
-    }
-    assert_eq!(world.json(&["tenant", "show", id]), *shown, "nothing was touched");
+/// What is asked for without its confirmation, or in a status that does not have it, is refused and touches nothing.
+#[test]
+fn nothing_is_deleted_or_purged_without_its_name() {
+    let (world, id) = (shared(), "staying-lab");
+    let shown = world.json(&["tenant", "create", &world.spec(id, "labcloud", "trial")]);
+    let unconfirmed = |verb: &[&str]| {
+        for missing in [vec![], vec!["--yes"], vec!["--confirm", "another-one"]] {
+            refused(&world.run(&[verb, &["-o", "json"], missing.as_slice()].concat()), 64, "usage");
+        }
+    };
+    unconfirmed(&["tenant", "delete", id]);
     refused(&world.run(&["tenant", "purge", id, "--now", "--confirm", id, "-o", "json"]), 1, "wrong_status");
-    let deleted = world.json(&["tenant", "delete", id, "--reason", "contract ended", "--confirm", id]);
-    assert_eq!(deleted["status"], "deleted");
-    assert_eq!(deleted["resources"], shown["resources"], "nothing is removed");
+    refused(&world.run(&["tenant", "undelete", id, "-o", "json"]), 1, "wrong_status");
+    assert_eq!(world.json(&["tenant", "show", id]), shown, "nothing was touched");
+    let deleted = world.json(&["tenant", "delete", id, "--confirm", id]);
+    unconfirmed(&["tenant", "purge", id, "--now"]);
     let again = world.ok(&["tenant", "delete", id, "--reason", "another", "--confirm", id]);
     assert!(again.err.contains("no changes"), "{again}");
-    assert_eq!(world.json(&["tenant", "show", id])["revision"], deleted["revision"], "the first dates stay");
-    refused(&world.run(&["tenant", "apply", id, "-o", "json"]), 1, "wrong_status");
-    let back = world.json(&["tenant", "undelete", id]);
-    assert_eq!((&back["status"], &back["resources"]), (&json!("active"), &shown["resources"]));
-    refused(&world.run(&["tenant", "undelete", id, "-o", "json"]), 1, "wrong_status");
-    world.ok(&["tenant", "delete", id, "--confirm", id]);
-    refused(&world.run(&["tenant", "purge", id, "--confirm", id, "-o", "json"]), 1, "too_early");
     let hold = world.json(&["tenant", "hold", "add", id, "--reason", "case 4711"]);
-    assert_eq!(hold["number"], 1);
     assert_eq!(world.json(&["tenant", "hold", "add", id, "--reason", "case 4711"]), hold, "not placed twice");
     let held = world.run(&["tenant", "purge", id, "--now", "--confirm", id, "-o", "json"]);
     refused(&held, 1, "held");
     assert!(held.err.contains("case 4711"), "{held}");
+    assert_eq!(world.json(&["tenant", "show", id]), deleted, "the first dates stay, and nothing was touched");
+}
+
+/// A tenant's life up to its purge.
+fn up_to_the_purge(id: &str, shown: &Value) {
+    let world = shared();
+    let deleted = world.json(&["tenant", "delete", id, "--reason", "contract ended", "--confirm", id]);
+    assert_eq!(deleted["status"], "deleted");
+    assert_eq!(deleted["resources"], shown["resources"], "nothing is removed");
+    refused(&world.run(&["tenant", "apply", id, "-o", "json"]), 1, "wrong_status");
+    let back = world.json(&["tenant", "undelete", id]);
+    assert_eq!((&back["status"], &back["resources"]), (&json!("active"), &shown["resources"]));
+    world.ok(&["tenant", "delete", id, "--confirm", id]);
+    refused(&world.run(&["tenant", "purge", id, "--confirm", id, "-o", "json"]), 1, "too_early");
+    assert_eq!(world.json(&["tenant", "hold", "add", id, "--reason", "case 4711"])["number"], 1);
+    refused(&world.run(&["tenant", "purge", id, "--now", "--confirm", id, "-o", "json"]), 1, "held");
     assert!(!world.json(&["tenant", "hold", "remove", id, "1"])["removed_at"].is_null());
-    refused(&world.run(&["tenant", "purge", id, "--now", "-o", "json"]), 64, "usage");
-    refused(&world.run(&["tenant", "purge", id, "--now", "--yes", "-o", "json"]), 64, "usage");
 }
 
 /// Purges, and holds the certificate against what the tenant had and the audit trail.
