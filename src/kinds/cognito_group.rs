@@ -198,7 +198,6 @@ impl Kind for CognitoGroup {
 mod tests {
     use super::*;
     use crate::cloud::scripted::{Script, json_error};
-    use crate::cloud::tags::owned;
     use crate::engine::kind::Address;
     use serde_json::json;
 

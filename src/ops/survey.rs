@@ -77,14 +77,6 @@ async fn sights(site: &Site, state: &DesiredState) -> Result<Sights, OpError> {
     let recorded = recorded(resources);
     let world = look(&site.cx, KINDS, &wanted, &recorded, site.patience).await.map_err(outside(format!("look at what tenant `{}` has", spec.id)))?;
     Ok(Sights { tenant, desired, wanted, recorded, world })
-    let input =
-        plan::Input { tenant: &spec.id, wanted: &wanted, recorded: &recorded, world: &world, may_delete_data: state.life.purged, as_found: is_deleted(state) };
-    let plan = Plan::make(&input, KINDS);
-    let wrong = plan::check::check(&plan, KINDS, state.life.purged);
-    if plan.problems.is_empty() && !wrong.is_empty() {
-        return Err(OpError::Bug(format!("the plan does not hold together: {}", wrong.join("; "))));
-    }
-    Ok(Survey { tenant, desired, plan })
 }
 
 /// Deleted and not purged: it is put out of use as it is found.

@@ -126,10 +126,6 @@ impl Scenario {
         let input =
             Input { tenant: TENANT, wanted: &wanted, recorded: &recorded, world: &world, may_delete_data: self.may_delete_data, as_found: self.as_found };
         (Plan::make(&input, KINDS), Drift::find(&input, KINDS))
-        Plan::make(
-            &Input { tenant: TENANT, wanted: &wanted, recorded: &recorded, world: &world, may_delete_data: self.may_delete_data, as_found: self.as_found },
-            KINDS,
-        )
     }
 }
 
