@@ -27,6 +27,8 @@ mod s3_bucket;
 mod s3_prefix;
 mod secret;
 
+pub mod rotation;
+
 pub use cx::Cx;
 
 use crate::engine::kind::Kinds;

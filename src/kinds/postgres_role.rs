@@ -29,9 +29,18 @@ pub struct Spec {
     name: String,
     /// Whether it may log in.
     login: bool,
-    /// Secret whose key `password` is its password; none for a role without one.
+    /// Secret that holds its password; none for a role without one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     secret_arn: Option<String>,
+    /// The secret's key with the password.
+    #[serde(default = "password", skip_serializing_if = "is_password")]
+    password_key: String,
+    /// It keeps the password it has, whatever the secret says by now: a login on the way out.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    password_stays: bool,
+    /// A role it is a member of, and that its sessions act as from their beginning: what they make is that role's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    acts_as: Option<String>,
     /// Sessions at once; none for no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     connection_limit: Option<i32>,
@@ -41,6 +50,14 @@ pub struct Spec {
     /// Roles whose rights it has.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     member_of: BTreeSet<String>,
+}
+
+fn password() -> String {
+    "password".to_owned()
+}
+
+fn is_password(key: &str) -> bool {
+    key == "password"
 }
 
 /// A setting's value, which templates may write as number or truth value.
@@ -79,13 +96,15 @@ pub struct State {
 
 impl Spec {
     fn role(&self) -> Result<Role, Fault> {
-        let settings = self.settings.iter().map(|(k, v)| Ok((k.clone(), roles::setting(k, &v.text())?))).collect::<Result<_, Fault>>()?;
+        let settings = self.settings.iter().map(|(k, v)| Ok((k.clone(), roles::setting(k, &v.text())?)));
+        let role = self.acts_as.iter().map(|other| Ok((roles::ROLE.to_owned(), other.clone())));
+        let settings = settings.chain(role).collect::<Result<_, Fault>>()?;
         Ok(Role {
             name: Ident::new(&self.name)?,
             login: self.login,
             connection_limit: self.connection_limit.unwrap_or(-1),
             settings,
-            member_of: self.member_of.clone(),
+            member_of: self.member_of.iter().chain(&self.acts_as).cloned().collect(),
         })
     }
 }
@@ -166,7 +185,9 @@ impl Kind for PostgresRole {
         }
         changes.extend(state.settings_in.iter().map(|d| Change::new("settings", format!("others in database {d}"), "(none)")));
         changes.extend(Change::between("member_of", &state.member_of, &role.member_of));
-        changes.extend(Change::between("password_version", &state.password_version, &state.secret_version));
+        if !target.spec.password_stays {
+            changes.extend(Change::between("password_version", &state.password_version, &state.secret_version));
+        }
         Diff::of(changes)
     }
 
@@ -174,8 +195,10 @@ impl Kind for PostgresRole {
         let spec = target.spec;
         let role = spec.role()?;
         let (password, version) = match &spec.secret_arn {
-            Some(arn) => cx.password(arn).await.map(|(password, version)| (Password::Set(password), Some(version)))?,
-            None => (Password::Keep, None),
+            Some(arn) if !spec.password_stays => {
+                cx.password(arn, &spec.password_key).await.map(|(password, version)| (Password::Set(password), Some(version)))?
+            }
+            _ => (Password::Keep, None),
         };
         let mut db = cx.admin(&spec.host, MAINTENANCE).await?;
         roles::create(&mut db, &role, &password, &comment(target.tags, version.as_deref())).await?;
@@ -188,8 +211,9 @@ impl Kind for PostgresRole {
         let (password, version) = match &spec.secret_arn {
             None if state.password_version.is_some() => (Password::Clear, None),
             None => (Password::Keep, None),
+            Some(_) if spec.password_stays => (Password::Keep, state.password_version.clone()),
             Some(_) if state.password_version == state.secret_version && state.password_version.is_some() => (Password::Keep, state.password_version.clone()),
-            Some(arn) => cx.password(arn).await.map(|(password, version)| (Password::Set(password), Some(version)))?,
+            Some(arn) => cx.password(arn, &spec.password_key).await.map(|(password, version)| (Password::Set(password), Some(version)))?,
         };
         let mut db = cx.admin(&spec.host, MAINTENANCE).await?;
         // What is there now, not what was there when the plan was made.

@@ -6,12 +6,16 @@
 //! * [`verb`]: the verbs, and which of them a tenant has when.
 //! * [`change`]: the story every verb shares: lease, edit, look, plan, agree, run, record.
 //! * [`apply`]: create and apply, the edits that come from a spec.
+//! * [`rotate`]: credentials, by two logins in turn.
+//! * [`credentials`]: what a tenant logs in with.
 //! * [`error`]: what can go wrong, one type for all verbs.
 
 pub mod apply;
 pub mod change;
+pub mod credentials;
 pub mod edit;
 pub mod error;
+pub mod rotate;
 pub mod site;
 pub mod survey;
 pub mod verb;

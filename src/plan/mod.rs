@@ -2,11 +2,13 @@
 //!
 //! * [`decide`]: what is to be done at each address, and why.
 //! * [`life`]: what verbs have made of a tenant since its spec was written.
+//! * [`rotation`]: how far the rotation of credentials has come.
 //! * [`check`]: holds a finished plan to its invariants, apart from the code that made it.
 
 pub mod check;
 pub mod decide;
 pub mod life;
+pub mod rotation;
 
 use std::collections::BTreeMap;
 

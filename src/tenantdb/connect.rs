@@ -104,6 +104,11 @@ impl Databases {
         Self { settings, lanes: Mutex::default() }
     }
 
+    /// How its databases are reached.
+    pub(super) fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
     /// A connection: one that is free, or a new one.
     ///
     /// # Errors

@@ -8,6 +8,7 @@
 //! * [`fault`]: `sqlx::Error` → [`Fault`](crate::engine::fault::Fault), decided there and nowhere else.
 //! * [`comment`]: ownership, as one line of JSON in an object's comment.
 //! * [`roles`], [`databases`], [`schemas`], [`grants`]: what a tenant has on a server, and who may do what with it.
+//! * [`libpq`]: how PostgreSQL's own programs reach a database as labctl does.
 //! * [`migrations`]: numbered SQL files, and the ledger of those applied.
 //!
 //! # Who owns what
@@ -25,6 +26,7 @@ pub mod comment;
 pub mod databases;
 pub mod fault;
 pub mod grants;
+pub mod libpq;
 pub mod migrations;
 pub mod quote;
 pub mod roles;

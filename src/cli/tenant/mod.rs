@@ -2,9 +2,11 @@
 
 mod apply;
 mod create;
+mod credentials;
 mod list;
 mod outcome;
 mod plan;
+mod psql;
 mod show;
 mod sketch;
 mod wish;
@@ -25,6 +27,8 @@ enum Command {
     Apply(apply::Args),
     Show(show::Args),
     List(list::Args),
+    Psql(psql::Args),
+    Credentials(credentials::Args),
 }
 
 /// Runs one of them.
@@ -38,6 +42,8 @@ pub async fn run(args: Args, cli: &Cli) -> Result<(), CliError> {
         Command::Apply(args) => apply::run(args, cli).await,
         Command::Show(args) => show::run(args, cli).await,
         Command::List(args) => list::run(args, cli).await,
+        Command::Psql(args) => psql::run(args, cli).await,
+        Command::Credentials(args) => credentials::run(args, cli).await,
     }
 }
 
