@@ -6,6 +6,7 @@
 //! * [`verb`]: the verbs, and which of them a tenant has when.
 //! * [`change`]: the story every verb shares: lease, edit, look, plan, agree, run, record.
 //! * [`apply`]: create and apply, the edits that come from a spec.
+//! * [`fleet_health`]: the databases of many tenants, as they are now.
 //! * [`rotate`]: credentials, by two logins in turn.
 //! * [`credentials`]: what a tenant logs in with.
 //! * [`error`]: what can go wrong, one type for all verbs.
@@ -15,6 +16,7 @@ pub mod change;
 pub mod credentials;
 pub mod edit;
 pub mod error;
+pub mod fleet_health;
 pub mod rotate;
 pub mod site;
 pub mod survey;

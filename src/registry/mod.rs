@@ -8,6 +8,7 @@
 //! # Rooms
 //! * [`error`]: what can go wrong, and which SQL error is which.
 //! * [`tenants`], [`revisions`], [`names`], [`resources`], [`operations`]: one file per table, with its types and queries.
+//! * [`data`]: where tenants' data is.
 //! * [`journal`]: [`crate::engine::journal::Journal`], one round trip per entry.
 //! * [`lease`]: [`crate::engine::lease::Lease`]; [`process`] tells whether a holder still lives.
 //! * [`pgpass`]: passwords from a libpq password file.
@@ -21,6 +22,7 @@
 //! pooler in transaction mode must support them.
 
 pub mod audit;
+pub mod data;
 pub mod error;
 pub mod journal;
 pub mod lease;

@@ -10,6 +10,7 @@
 //! * [`roles`], [`databases`], [`schemas`], [`grants`]: what a tenant has on a server, and who may do what with it.
 //! * [`libpq`]: how PostgreSQL's own programs reach a database as labctl does.
 //! * [`migrations`]: numbered SQL files, and the ledger of those applied.
+//! * [`watch`]: what servers and databases report of themselves.
 //!
 //! # Who owns what
 //! The *owner* role (never logs in) owns the schema, and the database where a tenant has one. The *migration* role may create in the
@@ -31,6 +32,7 @@ pub mod migrations;
 pub mod quote;
 pub mod roles;
 pub mod schemas;
+pub mod watch;
 
 use serde::{Deserialize, Serialize};
 

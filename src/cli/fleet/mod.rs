@@ -1,0 +1,30 @@
+//! `labctl fleet`: many tenants at once.
+
+mod health;
+mod status;
+
+use super::{Cli, CliError};
+
+/// Look at many tenants at once
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    Status(status::Args),
+    Health(health::Args),
+}
+
+/// Runs one of them.
+///
+/// # Errors
+/// The command's.
+pub async fn run(args: Args, cli: &Cli) -> Result<(), CliError> {
+    match args.command {
+        Command::Status(args) => status::run(args, cli).await,
+        Command::Health(args) => health::run(args, cli).await,
+    }
+}
