@@ -38,8 +38,12 @@ fn refusal(result: Result<PgConnection, sqlx::Error>) -> String {
 }
 
 fn create(id: &'static str, stack: &'static str) -> tokio::task::JoinHandle<()> {
+    create_in(id, stack, "trial")
+}
+
+fn create_in(id: &'static str, stack: &'static str, tier: &'static str) -> tokio::task::JoinHandle<()> {
     blocking(move || {
-        let spec = shared().spec(id, stack, "trial");
+        let spec = shared().spec(id, stack, tier);
         shared().ok(&["tenant", "create", &spec]);
     })
 }
@@ -236,6 +240,166 @@ fn without_psql_the_error_says_what_to_install() {
     let error = run.error();
     assert_eq!((run.code, error["code"].as_str()), (1, Some("no_psql")), "{run}");
     assert!(error["hint"].as_str().unwrap().contains("apt install postgresql-client"), "{error}");
+}
+
+fn row<'a>(rows: &'a Value, field: &str, value: &str) -> &'a Value {
+    rows.as_array().unwrap().iter().find(|r| r[field] == value).unwrap_or_else(|| panic!("no {field} {value} in {rows}"))
+}
+
+/// The fleet's numbers, whether or not other tests' hosts are well.
+fn fleet(command: &str) -> (i32, Value) {
+    let run = shared().run(&["fleet", command, "-o", "json"]);
+    assert!([0, 1].contains(&run.code), "{run}");
+    (run.code, serde_json::from_str(&run.out).unwrap_or_else(|e| panic!("{e}\n{run}")))
+}
+
+async fn number(db: &mut PgConnection, sql: &'static str) -> i64 {
+    sqlx::query_scalar(sql).fetch_one(db).await.unwrap()
+}
+
+const SIZE: &str = "SELECT sum(pg_total_relation_size(c.oid))::bigint FROM pg_class c WHERE c.relnamespace = 'tenant_sized_lab'::regnamespace AND c.relkind IN ('r', 'm', 'S')";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_fleets_numbers_are_those_that_sql_counts() {
+    let world = shared();
+    let (a, b) = tokio::join!(create("sized-lab", "labcloud"), create_in("wide-lab", "labcloud", "enterprise"));
+    (a.unwrap(), b.unwrap());
+    let port = world.open().await.registry.port;
+    let (mut sup, mut wide) = (world.superuser("shared").await, world.superuser("tenant_wide_lab").await);
+    let app = secret(&arn("sized-lab", "app")).await;
+    let mut sessions = Vec::new();
+    for _ in 0..3 {
+        sessions.push(login(port, &app).await.unwrap());
+    }
+    // What a size of the whole database, or of tables alone, would not see: rows out of line, and an index.
+    for sql in [
+        "CREATE TABLE tenant_sized_lab.filled (id int PRIMARY KEY, body text)",
+        "ALTER TABLE tenant_sized_lab.filled ALTER body SET STORAGE EXTERNAL",
+        "ALTER TABLE tenant_sized_lab.filled SET (autovacuum_enabled = off, toast.autovacuum_enabled = off)",
+        "INSERT INTO tenant_sized_lab.filled SELECT n, repeat('x', 10000) FROM generate_series(1, 200) n",
+    ] {
+        sqlx::raw_sql(sql).execute(&mut sup).await.unwrap();
+    }
+    let before = number(&mut sup, SIZE).await;
+    let wide_before = number(&mut wide, "SELECT pg_database_size('tenant_wide_lab')").await;
+    let (_, status) = blocking(|| fleet("status")).await.unwrap();
+    let (after, wide_after) = (number(&mut sup, SIZE).await, number(&mut wide, "SELECT pg_database_size('tenant_wide_lab')").await);
+    let (sized, wide_row) = (row(&status, "id", "sized-lab"), row(&status, "id", "wide-lab"));
+    let bytes = sized["bytes"].as_i64().unwrap();
+    assert!(before > 2_000_000 && (bytes == before || bytes == after), "{bytes} is neither {before} nor {after}");
+    let wide_bytes = wide_row["bytes"].as_i64().unwrap();
+    assert!((wide_before..=wide_after).contains(&wide_bytes), "{wide_bytes} is not within {wide_before} and {wide_after}");
+    let used = row(&sized["connections"], "login", "tenant_sized_lab_app");
+    assert_eq!((used["connections"].as_i64(), used["limit"].as_i64()), (Some(3), Some(5)), "{sized}");
+    assert_eq!([&sized["version"], &sized["pending"], &sized["slow_statements"]].map(ToString::to_string), ["\"2\"", "0", "null"], "{sized}");
+    assert!(sized["active_at"].is_string() && sized["status"] == "active" && sized["database"] == "shared", "{sized}");
+
+    // Nothing is near its end so far; at four of five it is.
+    let (_, health) = blocking(|| fleet("health")).await.unwrap();
+    let ours = |health: &Value| health["warnings"].as_array().unwrap().iter().any(|w| w["of"] == "connections of role tenant_sized_lab_app" && w["used"] == 4);
+    assert!(!ours(&health), "{health}");
+    let host = row(&health["hosts"], "endpoint", sized["host"].as_str().unwrap());
+    let most = number(&mut sup, "SELECT current_setting('max_connections')::bigint - current_setting('superuser_reserved_connections')::bigint").await;
+    let locks = number(&mut sup, "SELECT current_setting('max_locks_per_transaction')::bigint * (current_setting('max_connections')::bigint + current_setting('max_prepared_transactions')::bigint)").await;
+    assert_eq!((host["max_connections"].as_i64(), host["max_locks"].as_i64()), (Some(most), Some(locks)), "{host}");
+    assert!(
+        host["connections"].as_i64().unwrap() >= 5 && host["bytes"].as_i64().unwrap() > wide_bytes + bytes && host["schemas"].as_i64().unwrap() >= 1,
+        "{host}"
+    );
+    sessions.push(login(port, &app).await.unwrap());
+    let (code, health) = blocking(|| fleet("health")).await.unwrap();
+    assert!(code == 1 && ours(&health) && health["healthy"] == false, "exit {code}: {health}");
+    drop(sessions);
+
+    // Behind, as the ledger says; a table that is held is not waited for, and everybody else is measured.
+    let mut locking = world.superuser("shared").await;
+    sqlx::raw_sql("DELETE FROM tenant_sized_lab.labctl_migrations WHERE version = 2").execute(&mut sup).await.unwrap();
+    let (_, status) = blocking(|| fleet("status")).await.unwrap();
+    let sized = row(&status, "id", "sized-lab");
+    assert_eq!([&sized["version"], &sized["pending"]].map(ToString::to_string), ["\"1\"", "1"], "{sized}");
+    sqlx::raw_sql("BEGIN; LOCK TABLE tenant_sized_lab.filled IN ACCESS EXCLUSIVE MODE").execute(&mut locking).await.unwrap();
+    let (_, status) = blocking(|| fleet("status")).await.unwrap();
+    assert!(row(&status, "id", "sized-lab")["bytes"].is_null(), "{status}");
+    assert!(row(&status, "id", "wide-lab")["bytes"].as_i64().unwrap() > 0, "{status}");
+    sqlx::raw_sql("ROLLBACK").execute(&mut locking).await.unwrap();
+
+    for (command, format) in ["status", "health"].into_iter().flat_map(|c| ["table", "json", "jsonl", "yaml", "csv"].map(|f| (c, f))) {
+        let run = blocking(move || shared().run(&["fleet", command, "--tier", "enterprise", "--stack", "labcloud", "-o", format])).await.unwrap();
+        assert!(run.out.contains(if command == "status" { "wide-lab" } else { "5432" }) && !run.out.contains("sized-lab"), "{command} {format}\n{run}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_that_cannot_be_reached_is_told_of_and_the_rest_is_shown() {
+    let (a, b) = tokio::join!(create("lost-lab", "labcloud"), create("found-lab", "labcloud"));
+    (a.unwrap(), b.unwrap());
+    let mut registry = shared().registry().await;
+    let endpoint = |to: &'static str| {
+        sqlx::query("UPDATE labctl.resources SET spec = jsonb_set(spec, '{host,endpoint}', to_jsonb($1::text)) WHERE address = 'lost-lab/postgres_schema/main'")
+            .bind(to)
+    };
+    endpoint("127.0.0.1:1").execute(&mut registry).await.unwrap();
+    let run = blocking(|| shared().run(&["fleet", "status", "-o", "json"])).await.unwrap();
+    let (code, health) = blocking(|| fleet("health")).await.unwrap();
+    endpoint("shared.sandbox.internal:5432").execute(&mut registry).await.unwrap();
+    let status: Value = serde_json::from_str(&run.out).unwrap();
+    let error = run.error();
+    assert_eq!((run.code, error["code"].as_str()), (1, Some("incomplete")), "{run}");
+    assert!(error["causes"].as_array().unwrap().iter().any(|c| c.as_str().unwrap().starts_with("127.0.0.1:1: ")), "{error}");
+    assert!(row(&status, "id", "lost-lab")["bytes"].is_null() && row(&status, "id", "found-lab")["bytes"].as_i64().unwrap() > 0, "{status}");
+    let host = row(&health["hosts"], "endpoint", "127.0.0.1:1");
+    assert!(code == 1 && host["connections"].is_null() && host["faults"][0].is_string() && host["tenants"] == 1, "{health}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_login_has_its_limits_on_the_role_and_public_has_nothing() {
+    let (a, b) = tokio::join!(create("bound-lab", "labcloud"), create_in("bound-wide", "labcloud", "enterprise"));
+    (a.unwrap(), b.unwrap());
+    for (id, database) in [("bound_lab", "shared"), ("bound_wide", "tenant_bound_wide")] {
+        let mut sup = shared().superuser(database).await;
+        let schema = format!("tenant_{id}");
+        for part in ["app", "readonly", "migrate"] {
+            let role = format!("{schema}_{part}");
+            let (limit, settings): (i32, Vec<String>) =
+                sqlx::query_as("SELECT rolconnlimit, rolconfig FROM pg_roles WHERE rolname = $1").bind(&role).fetch_one(&mut sup).await.unwrap();
+            let mut names: Vec<&str> = settings.iter().filter_map(|s| s.split_once('=')).filter(|(_, v)| *v != "0").map(|(n, _)| n).collect();
+            names.retain(|n| *n != "default_transaction_read_only");
+            names.sort_unstable();
+            let idle: &[&str] = if part == "app" { &[] } else { &["idle_session_timeout"] };
+            let wanted: Vec<&str> =
+                ["idle_in_transaction_session_timeout"].iter().chain(idle).chain(&["lock_timeout", "search_path", "statement_timeout"]).copied().collect();
+            assert!(limit > 0, "{role}: {limit}");
+            assert_eq!(names, wanted, "{role}");
+        }
+        // What the migration role makes is nobody's but the tenant's, before anybody thinks of revoking.
+        let migrate = secret(&arn(&id.replace('_', "-"), "migrate")).await;
+        let mut db = login(shared().open().await.registry.port, &migrate).await.unwrap();
+        sqlx::raw_sql("CREATE TABLE bound (id int); CREATE SEQUENCE bound_s; CREATE FUNCTION bound_f() RETURNS int LANGUAGE sql AS 'SELECT 1'; CREATE TYPE bound_t AS (a int)")
+            .execute(&mut db)
+            .await
+            .unwrap();
+        let public: Vec<String> = sqlx::query_scalar(
+            "SELECT what || ' ' || a.privilege_type FROM (
+                SELECT 'database' AS what, coalesce(datacl, acldefault('d', datdba)) AS acl FROM pg_database WHERE datname = current_database()
+                UNION ALL SELECT 'schema', coalesce(nspacl, acldefault('n', nspowner)) FROM pg_namespace WHERE nspname = $1
+                UNION ALL SELECT relname::text, coalesce(relacl, acldefault(CASE relkind WHEN 'S' THEN 's' ELSE 'r' END::\"char\", relowner)) FROM pg_class
+                    WHERE relnamespace = $1::regnamespace AND relkind IN ('r', 'S')
+                UNION ALL SELECT proname::text, coalesce(proacl, acldefault('f', proowner)) FROM pg_proc WHERE pronamespace = $1::regnamespace
+                UNION ALL SELECT typname::text, coalesce(typacl, acldefault('T', typowner)) FROM pg_type WHERE typnamespace = $1::regnamespace AND typname = 'bound_t'
+             ) all_of_it, aclexplode(acl) a WHERE a.grantee = 0",
+        )
+        .bind(&schema)
+        .fetch_all(&mut sup)
+        .await
+        .unwrap();
+        assert_eq!(public, Vec::<String>::new(), "{id}");
+        let checked: i64 = sqlx::query_scalar("SELECT count(*) FROM pg_proc WHERE pronamespace = $1::regnamespace AND proname = 'bound_f'")
+            .bind(&schema)
+            .fetch_one(&mut sup)
+            .await
+            .unwrap();
+        assert_eq!(checked, 1, "the function that was looked at is there");
+    }
 }
 
 /// Id, arguments and variables of every process that can be looked at.
