@@ -5,7 +5,8 @@
 //!
 //! # What cannot be seen
 //! A relation that somebody holds exclusively (a migration, a REINDEX) cannot be measured without waiting for it: its schema has no size
-//! just then. When a table was last read is known from PostgreSQL 16 on; before, only sessions that are open tell of activity.
+//! just then. An administrator who is no member of `pg_monitor` is not told what kind of session another's is, nor when it was active: all
+//! are counted as clients' then. When a table was last read is known from PostgreSQL 16 on; before, only sessions that are open tell of activity.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +15,7 @@ use sqlx::types::chrono::{DateTime, Utc};
 use super::connect::Connection;
 use super::migrations::ledger;
 use super::quote::{Ident, Literal};
-use crate::engine::fault::Fault;
+use crate::engine::fault::{Class, Fault};
 
 /// Ledgers read by one statement: each takes a place in the lock table until the statement has ended.
 const LEDGERS: usize = 200;
@@ -86,7 +87,7 @@ pub async fn server(db: &mut Connection, roles: &[String]) -> Result<Server, Fau
             "postgres:pg_stat_activity",
             sqlx::query_as(
                 "SELECT current_setting('server_version_num')::int, \
-                 (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'), \
+                 (SELECT count(*) FROM pg_stat_activity WHERE datid IS NOT NULL AND coalesce(backend_type, 'client backend') = 'client backend'), \
                  current_setting('max_connections')::bigint - current_setting('superuser_reserved_connections')::bigint, \
                  (SELECT count(*) FROM pg_locks WHERE NOT fastpath AND locktype <> 'virtualxid'), \
                  current_setting('max_locks_per_transaction')::bigint \
@@ -113,7 +114,7 @@ pub async fn server(db: &mut Connection, roles: &[String]) -> Result<Server, Fau
             sqlx::query_as(
                 "SELECT r.rolname::text, CASE WHEN r.rolconnlimit >= 0 THEN r.rolconnlimit::bigint END, coalesce(a.sessions, 0), a.active_at \
                  FROM pg_roles r LEFT JOIN (SELECT usesysid, count(*) AS sessions, max(coalesce(state_change, backend_start)) AS active_at \
-                                            FROM pg_stat_activity WHERE backend_type = 'client backend' GROUP BY usesysid) a ON a.usesysid = r.oid \
+                                            FROM pg_stat_activity WHERE coalesce(backend_type, 'client backend') = 'client backend' GROUP BY usesysid) a ON a.usesysid = r.oid \
                  WHERE r.rolname = ANY ($1)",
             )
             .bind(roles),
@@ -188,8 +189,7 @@ pub async fn slow_statements(db: &mut Connection) -> Result<Option<BTreeMap<Stri
             "postgres:pg_extension",
             sqlx::query_as(
                 "SELECT n.nspname::text FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace \
-                 WHERE e.extname = 'pg_stat_statements' AND has_schema_privilege(n.oid, 'USAGE') \
-                 AND 'pg_stat_statements' = ANY (string_to_array(replace(current_setting('shared_preload_libraries', true), ' ', ''), ','))",
+                 WHERE e.extname = 'pg_stat_statements' AND has_schema_privilege(n.oid, 'USAGE')",
             ),
         )
         .await?;
@@ -199,6 +199,10 @@ pub async fn slow_statements(db: &mut Connection) -> Result<Option<BTreeMap<Stri
          WHERE s.dbid = (SELECT oid FROM pg_database WHERE datname = current_database()) GROUP BY 1",
         Ident::new(&schema)?
     );
-    let rows: Vec<(String, i64)> = db.select("postgres:pg_stat_statements", sql).await?;
-    Ok(Some(rows.into_iter().collect()))
+    match db.select::<(String, i64)>("postgres:pg_stat_statements", sql).await {
+        Ok(rows) => Ok(Some(rows.into_iter().collect())),
+        // The extension is made, but the server was not started with its library.
+        Err(fault) if fault.class == Class::Refused => Ok(None),
+        Err(fault) => Err(fault),
+    }
 }

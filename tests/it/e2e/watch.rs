@@ -263,7 +263,9 @@ const SIZE: &str = "SELECT sum(pg_total_relation_size(c.oid))::bigint FROM pg_cl
 async fn the_fleets_numbers_are_those_that_sql_counts() {
     let world = shared();
     let (a, b) = tokio::join!(create("sized-lab", "labcloud"), create_in("wide-lab", "labcloud", "enterprise"));
-    (a.unwrap(), b.unwrap());
+    for made in [a, b] {
+        made.unwrap();
+    }
     let port = world.open().await.registry.port;
     let (mut sup, mut wide) = (world.superuser("shared").await, world.superuser("tenant_wide_lab").await);
     let app = secret(&arn("sized-lab", "app")).await;
@@ -332,7 +334,9 @@ async fn the_fleets_numbers_are_those_that_sql_counts() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_host_that_cannot_be_reached_is_told_of_and_the_rest_is_shown() {
     let (a, b) = tokio::join!(create("lost-lab", "labcloud"), create("found-lab", "labcloud"));
-    (a.unwrap(), b.unwrap());
+    for made in [a, b] {
+        made.unwrap();
+    }
     let mut registry = shared().registry().await;
     let endpoint = |to: &'static str| {
         sqlx::query("UPDATE labctl.resources SET spec = jsonb_set(spec, '{host,endpoint}', to_jsonb($1::text)) WHERE address = 'lost-lab/postgres_schema/main'")
@@ -354,7 +358,9 @@ async fn a_host_that_cannot_be_reached_is_told_of_and_the_rest_is_shown() {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_login_has_its_limits_on_the_role_and_public_has_nothing() {
     let (a, b) = tokio::join!(create("bound-lab", "labcloud"), create_in("bound-wide", "labcloud", "enterprise"));
-    (a.unwrap(), b.unwrap());
+    for made in [a, b] {
+        made.unwrap();
+    }
     for (id, database) in [("bound_lab", "shared"), ("bound_wide", "tenant_bound_wide")] {
         let mut sup = shared().superuser(database).await;
         let schema = format!("tenant_{id}");
