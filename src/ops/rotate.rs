@@ -144,3 +144,42 @@ fn duty(rotation: Rotation, slot: Slot) -> Duty {
         (false, Phase::Closed) => Duty::Closed,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn life(parts: &[(&str, Phase)]) -> Life {
+        let rotation = |phase: &Phase| Rotation { generation: 3, phase: *phase };
+        Life { credentials: parts.iter().map(|(part, phase)| ((*part).to_owned(), rotation(phase))).collect(), ..Life::default() }
+    }
+
+    #[test]
+    fn a_rotation_that_is_over_is_begun_again_only_by_whoever_says_so() {
+        let rotate = |begin| Rotate { tenant: "a".into(), parts: vec![Part::App], begin };
+        let over = life(&[("app", Phase::Closed), ("readonly", Phase::Made)]);
+        assert_eq!((rotate(true).next_phase(&over), rotate(false).next_phase(&over)), (Some(Phase::Made), None));
+        assert!(!rotate(false).under_way(&over), "other parts' rotations are none of its");
+        let begun = life(&[("app", Phase::Switched)]);
+        assert_eq!(rotate(false).next_phase(&begun), Some(Phase::Closed));
+        assert!(rotate(false).under_way(&begun));
+    }
+
+    #[test]
+    fn the_part_that_is_behind_goes_first() {
+        let rotate = Rotate { tenant: "a".into(), parts: Part::ALL.to_vec(), begin: false };
+        let mixed = life(&[("app", Phase::Switched), ("migrate", Phase::Made)]);
+        assert_eq!((rotate.phase(&mixed), rotate.next_phase(&mixed)), (Some(Phase::Made), Some(Phase::Switched)));
+    }
+
+    #[test]
+    fn only_the_old_login_is_ever_closed() {
+        for (generation, coming) in [(1, Slot::Second), (2, Slot::First)] {
+            for phase in [Phase::Made, Phase::Switched, Phase::Closed] {
+                let rotation = Rotation { generation, phase };
+                assert_ne!(duty(rotation, rotation.current()), Duty::Closed);
+                assert_eq!(duty(rotation, coming.other()) == Duty::Closed, phase == Phase::Closed);
+            }
+        }
+    }
+}
