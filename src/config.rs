@@ -4,6 +4,7 @@
 //! `labctl.toml` and must be named explicitly (`--profile`, `LABCTL_PROFILE`): nobody reaches production by forgetting a flag.
 
 mod environment;
+mod events;
 mod file;
 
 use std::collections::BTreeMap;
@@ -14,6 +15,7 @@ use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
 pub use environment::{Environment, VARIABLES, Variable, arguments};
+pub use events::{Events, Webhook};
 pub use file::Problem;
 
 /// Name of the built-in profile.
@@ -37,6 +39,8 @@ pub struct Settings {
     pub profile: Profile,
     /// The platform file read, if there is one.
     pub file: Option<PathBuf>,
+    /// Who is told of what becomes of tenants there.
+    pub events: Events,
     /// Where stacks come from.
     pub templates: Templates,
     /// The sandbox's folder: data, sockets, process ids.
@@ -278,6 +282,14 @@ impl Profiles {
         Ok(Profile::Platform(Box::new(self.platform(name, table.clone(), env))))
     }
 
+    /// The receivers of a profile's events.
+    fn events(&self, name: &str) -> Events {
+        if name == SANDBOX {
+            return self.file.sandbox_events.clone();
+        }
+        self.file.profiles.get(name).map(|table| table.events.clone()).unwrap_or_default()
+    }
+
     fn platform(&self, name: &str, table: file::ProfileTable, env: &Environment) -> Platform {
         let registry = table.registry;
         let password = match (env.text("LABCTL_REGISTRY_PASSWORD"), registry.password_secret_arn, registry.pgpass) {
@@ -331,6 +343,7 @@ impl Settings {
         let profiles = Profiles::read(flags, env)?;
         Ok(Self {
             profile: profiles.get(Profiles::chosen(flags, env), env)?,
+            events: profiles.events(Profiles::chosen(flags, env)),
             templates: profiles.templates()?,
             sandbox_dir: folder(env, "LABCTL_SANDBOX_DIR", "/var/lib/labctl/sandbox", ("XDG_DATA_HOME", ".local/share"), "labctl/sandbox")?,
             tools_dir: folder(env, "LABCTL_TOOLS_DIR", "/var/cache/labctl/tools", ("XDG_CACHE_HOME", ".cache"), "labctl/tools")?,

@@ -57,6 +57,20 @@ impl From<OpError> for CliError {
                 .hint(format!("`labctl tenant apply {tenant}` makes it as its spec says; `labctl tenant show {tenant}` shows what it has")),
             OpError::OtherStack { .. } => Self::failed("other_stack", words).hint("a tenant stays in its stack: make a new tenant and move the data"),
             OpError::Status { tenant, .. } => Self::failed("wrong_status", words).hint(format!("`labctl tenant show {tenant}` shows how it stands")),
+            OpError::Suspended { tenant, .. } => {
+                Self::failed("suspended", words).hint(format!("`labctl tenant resume {tenant}` takes it back into use; nothing was touched"))
+            }
+            OpError::OutOfBounds { refused, .. } => {
+                let told = Self::new(Kind::Usage, "out_of_bounds", words);
+                refused.into_iter().fold(told, |told, r| told.cause(r.message).hint(r.hint))
+            }
+            OpError::NoSuchService { known, .. } => Self::new(Kind::Usage, "unknown_service", words).hint(match known.as_slice() {
+                [] => "it has none".to_owned(),
+                some => format!("it has: {}", some.join(", ")),
+            }),
+            OpError::NeverReady { tenant, .. } => Self::failed("never_ready", words)
+                .left("everything as it was: nothing was touched")
+                .hint(format!("finish it first: `labctl tenant apply {tenant}`; `labctl tenant show {tenant}` shows what it has")),
             OpError::WrongAccount { .. } => {
                 Self::failed("wrong_account", words).hint("check --profile, and the AWS profile or credentials in your environment; nothing was touched")
             }
@@ -75,8 +89,26 @@ impl From<OpError> for CliError {
                 }
                 told
             }
+            OpError::TooEarly { tenant, .. } => Self::failed("too_early", words)
+                .left("everything: nothing was changed")
+                .hint(format!("wait for the date; or, if it must be now: `labctl tenant purge {tenant} --now --confirm {tenant}`")),
+            OpError::Held { tenant, holds } => {
+                let told = Self::failed("held", words).left("everything: nothing was changed");
+                let told = holds
+                    .iter()
+                    .fold(told, |told, h| told.cause(format!("hold {} of {}, by {}: {}", h.number, h.placed_at.format("%Y-%m-%d"), h.who, h.reason)));
+                told.hint(format!("when a hold has served its purpose: `labctl tenant hold remove {tenant} NUMBER`"))
+            }
+            OpError::StalePlan { moved, .. } => moved
+                .iter()
+                .fold(Self::failed("stale_plan", words).left("nothing: the plan was not begun"), Self::cause)
+                .hint("make the plan again, and look at it"),
+            OpError::NoPlan { .. } => Self::new(Kind::Usage, "invalid_plan", words).hint("`--dry-run --out FILE` of any verb writes one"),
             OpError::NoSuchTenant { .. } => Self::failed("not_found", words).hint("`labctl tenant list` shows those there are"),
             OpError::NothingToResume { .. } => Self::failed("nothing_to_resume", words).hint("`labctl operation list --unfinished` lists what can be resumed"),
+            OpError::Finding { .. } => {
+                Self::failed("not_as_said", words).left("the step in doubt, as it was").hint("look again: `labctl operation show` has what is on record")
+            }
             OpError::Bug(_) => Self::bug(words),
         }
     }
@@ -87,6 +119,9 @@ const FEW: usize = 6;
 
 /// How a run that did not complete is told; `None` for one that did.
 pub(super) fn incomplete(report: &Report) -> Option<CliError> {
+    if let Some(fault) = &report.unproven {
+        return Some(unproven(report, fault));
+    }
     let outcome = report.outcome.as_ref().filter(|o| !o.complete())?;
     let tenant = &report.tenant.id;
     let number = report.operation.unwrap_or_default();
@@ -137,4 +172,16 @@ pub(super) fn incomplete(report: &Report) -> Option<CliError> {
     }
     let when = if kind == Kind::Interrupted { "" } else { "once mended, " };
     Some(told.hint(format!("{when}go on with `labctl operation resume {number}`")))
+}
+
+/// Every step of a purge is done, but that nothing is left could not be shown.
+fn unproven(report: &Report, fault: &crate::engine::fault::Fault) -> CliError {
+    let (tenant, number) = (&report.tenant.id, report.operation.unwrap_or_default());
+    let told = CliError::new(Kind::Stopped, fault.code.clone(), format!("operation {number}: tenant `{tenant}` is not proved to be gone")).cause(fault);
+    let told = match &fault.left {
+        Left::Nothing => told,
+        Left::Made(what) => told.left(what),
+        Left::Unknown(what) => told.left(format!("perhaps {what}")),
+    };
+    told.hints(fault.hint.clone()).hint(format!("`labctl operation resume {number}` looks again"))
 }

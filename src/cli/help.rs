@@ -14,7 +14,7 @@ pub(super) const STYLES: Styles =
 
 /// Sections of the root's help, and the commands in them. A command named nowhere here stands under "Other".
 const SECTIONS: &[(&str, &[&str])] =
-    &[("Tenants", &["tenant", "operation"]), ("Definitions", &["spec", "tier"]), ("Surroundings", &["profile", "sandbox", "registry"])];
+    &[("Tenants", &["tenant", "fleet", "operation"]), ("Definitions", &["spec", "tier"]), ("Surroundings", &["profile", "sandbox", "registry"])];
 
 /// `Examples:` for the end of a command's help: what it does, and the command that does it.
 ///

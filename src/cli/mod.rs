@@ -14,11 +14,14 @@ pub mod output;
 pub mod progress;
 pub mod prompt;
 
+mod audit;
 mod causes;
 mod completions;
 mod early;
+mod events;
 mod fleet;
 mod interrupts;
+mod lock;
 mod logging;
 mod man;
 mod operation;
@@ -67,9 +70,12 @@ struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    Tenant(tenant::Args),
+    Tenant(Box<tenant::Args>),
     Fleet(fleet::Args),
     Operation(operation::Args),
+    Lock(lock::Args),
+    Audit(audit::Args),
+    Events(events::Args),
     Spec(spec::Args),
     Tier(tier::Args),
     Profile(profile::Args),
@@ -283,9 +289,12 @@ fn block_on(command: Command, cli: &Cli) -> Result<(), CliError> {
 
 async fn run(command: Command, cli: &Cli) -> Result<(), CliError> {
     match command {
-        Command::Tenant(args) => tenant::run(args, cli).await,
+        Command::Tenant(args) => tenant::run(*args, cli).await,
         Command::Fleet(args) => fleet::run(args, cli).await,
         Command::Operation(args) => operation::run(args, cli).await,
+        Command::Lock(args) => lock::run(args, cli).await,
+        Command::Audit(args) => audit::run(args, cli).await,
+        Command::Events(args) => events::run(args, cli).await,
         Command::Spec(args) => spec::run(args, cli).await,
         Command::Tier(args) => tier::run(args, cli).await,
         Command::Profile(args) => profile::run(args, cli).await,

@@ -74,10 +74,11 @@ impl Cli {
     }
 
     async fn reachable(&self, settings: &Settings) -> Result<Reachable, CliError> {
-        match &settings.profile {
-            Profile::Sandbox => self.start_sandbox(settings).await.map(of_sandbox),
-            Profile::Platform(platform) => Ok(of_platform(platform)),
-        }
+        let place = match &settings.profile {
+            Profile::Sandbox => of_sandbox(self.start_sandbox(settings).await?),
+            Profile::Platform(platform) => of_platform(platform),
+        };
+        Ok(Reachable { events: settings.events.clone(), ..place })
     }
 
     /// Starts the sandbox, saying what takes longer than a moment.
@@ -120,6 +121,7 @@ fn of_sandbox(world: World) -> Reachable {
         tunnels: world.tunnels,
         tls: tenantdb::Tls::Off,
         root_cert: None,
+        events: config::Events::default(),
     }
 }
 
@@ -170,5 +172,6 @@ fn of_platform(p: &Platform) -> Reachable {
             config::Tls::VerifyFull => tenantdb::Tls::VerifyFull,
         },
         root_cert: p.registry.root_certificate.clone(),
+        events: config::Events::default(),
     }
 }

@@ -80,15 +80,16 @@ impl Prompt {
     /// Goes on only after `expected` was typed in full, by hand or with `flag`: for what cannot be undone. `--yes` is not enough.
     ///
     /// # Errors
-    /// As [`Prompt::confirm`], naming `flag`.
+    /// Usage, naming `flag`, when it is missing and nobody can be asked, or says something else; `cancelled` after another answer.
     pub fn confirm_by_typing(&self, flag: &str, question: &str, given: Option<&str>, expected: &str) -> Result<(), CliError> {
-        let typed = match given {
-            Some(given) => given.to_owned(),
-            None => {
-                self.must_ask(&format!("{flag} {expected}"), question)?;
-                Input::<String>::new().with_prompt(format!("{question} Type {expected} to go on")).allow_empty(true).interact_text().map_err(no_answer)?
-            }
-        };
+        if let Some(given) = given {
+            let wrong = || CliError::usage(format!("{flag}: `{given}` is not `{expected}`; nothing was changed"));
+            return if given == expected { Ok(()) } else { Err(wrong()) };
+        }
+        let asked = self.must_ask(&format!("{flag} {expected}"), question);
+        asked.map_err(|missing| if self.yes { missing.cause("--yes is not enough for this: what is meant must be named") } else { missing })?;
+        let prompt = format!("{question} Type {expected} to go on");
+        let typed = Input::<String>::new().with_prompt(prompt).allow_empty(true).interact_text().map_err(no_answer)?;
         if typed == expected { Ok(()) } else { Err(cancelled().cause(format!("`{typed}` is not `{expected}`"))) }
     }
 
@@ -142,8 +143,10 @@ mod tests {
     fn yes_confirms_but_does_not_type() {
         let yes = Prompt { can_ask: false, yes: true };
         assert!(yes.confirm("Go on?").is_ok());
-        assert!(yes.confirm_by_typing("--confirm", "Purge?", None, "city-lab").is_err());
+        let missing = yes.confirm_by_typing("--confirm", "Purge?", None, "city-lab").unwrap_err();
+        assert_eq!(missing.kind.exit_code(), 64);
+        assert!(missing.causes.iter().any(|c| c.contains("--yes is not enough")), "{missing:?}");
         assert!(yes.confirm_by_typing("--confirm", "Purge?", Some("city-lab"), "city-lab").is_ok());
-        assert_eq!(yes.confirm_by_typing("--confirm", "Purge?", Some("x"), "city-lab").unwrap_err().code, "cancelled");
+        assert_eq!(yes.confirm_by_typing("--confirm", "Purge?", Some("x"), "city-lab").unwrap_err().kind.exit_code(), 64);
     }
 }

@@ -12,6 +12,7 @@ const BUSY: &[&str] = &[
     "BandwidthLimitExceeded",
     "ConcurrentModification",
     "ConcurrentModificationException",
+    "ConcurrentUpdateException",
     "EC2ThrottledException",
     "EntityTemporarilyUnmodifiable",
     "OperationAbortedException",

@@ -4,22 +4,28 @@
 //!   [`Cloud::once`], whose clients never repeat a request: what a lost reply left behind is for the engine to look up, not for the
 //!   SDK to double. All other calls go through the plain clients, which retry as the SDK's standard mode does.
 //! * [`fault`]: `SdkError` → [`Fault`], decided here and nowhere else.
+//! * [`sign_in`]: shutting users of a Cognito pool out, and letting them in again.
 //! * [`tags`]: ownership tags, and their shape in each service.
 //! * [`objects`]: emptying buckets and prefixes.
 //! * [`policy`]: policy documents, compared by what they mean.
 //! * [`rds`]: RDS's own words for statuses, versions, storage and parameters, the same for instances and clusters.
 //! * [`token`]: client tokens in a shape every API takes.
+//! * [`census`]: what there is of one tenant, asked of every service.
+//! * [`webhook`]: events sent to SNS and to signed webhooks.
 //! * [`calls`]: which operations were called how often, for `-v`, the journal and the closing figures.
 
 pub mod calls;
+pub mod census;
 pub mod fault;
 pub mod objects;
 pub mod policy;
 pub mod rds;
 #[cfg(test)]
 pub mod scripted;
+pub mod sign_in;
 pub mod tags;
 pub mod token;
+pub mod webhook;
 
 use std::collections::HashMap;
 use std::ops::Deref;
@@ -90,6 +96,8 @@ clients! {
     rds: aws_sdk_rds,
     /// Secrets Manager.
     secrets: aws_sdk_secretsmanager,
+    /// Simple Notification Service.
+    sns: aws_sdk_sns,
     /// Security Token Service.
     sts: aws_sdk_sts,
     /// Resource Groups Tagging API: finds things by their tags, whatever the service.

@@ -52,7 +52,8 @@ async fn remove_uploads(s3: &aws_sdk_s3::Client, bucket: &str, prefix: &str) -> 
             Err(e) if is(&e, &["NoSuchBucket"]) => return Ok(()),
             Err(e) => return Err(fault("s3:ListMultipartUploads", e)),
         };
-        for upload in page.uploads() {
+        // The prefix is asked for; that nothing else is aborted does not hang on it.
+        for upload in page.uploads().iter().filter(|u| u.key().is_some_and(|k| k.starts_with(prefix))) {
             let sent = s3.abort_multipart_upload().bucket(bucket).set_key(upload.key.clone()).set_upload_id(upload.upload_id.clone()).send().await;
             match sent {
                 Err(e) if !is(&e, &["NoSuchUpload"]) => return Err(fault("s3:AbortMultipartUpload", e)),

@@ -4,9 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_rds::types::{ApplyMethod, CloudwatchLogsExportConfiguration, Parameter, PendingCloudwatchLogsExports, Tag};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use sha2::{Digest, Sha256};
 
-use super::token::hex;
+use super::fault::{fault, is};
 use crate::engine::fault::Fault;
 use crate::engine::kind::{Ready, Tags};
 
@@ -32,11 +31,6 @@ pub fn phase(status: &str) -> Phase {
         s if s.starts_with("incompatible-") || s.starts_with("inaccessible-encryption-credentials") => Phase::Broken,
         _ => Phase::Settling,
     }
-}
-
-/// Whether a broken status is one in which RDS cannot take a final snapshot any more.
-pub fn beyond_snapshot(status: &str) -> bool {
-    matches!(status, "failed" | "incompatible-restore" | "incompatible-network")
 }
 
 /// Codes by which RDS says "not in this status": the same call works once the status has changed.
@@ -147,10 +141,57 @@ pub fn secret_ready(arn: Option<&str>, status: Option<&str>) -> Ready {
     }
 }
 
-/// The name of the final snapshot of the one incarnation of a database that has this resource id (`db-ABC…`, `cluster-ABC…`): the
-/// same at every retry, and never that of an earlier database of the same identifier.
-pub fn final_snapshot(identifier: &str, resource_id: &str) -> String {
-    format!("{identifier}-final-{}", &hex(&Sha256::digest(resource_id.as_bytes()))[..8])
+/// Codes by which RDS says that a snapshot is gone already.
+const NO_SNAPSHOT: &[&str] = &["DBSnapshotNotFound", "DBSnapshotNotFoundFault", "DBClusterSnapshotNotFoundFault", "DBClusterSnapshotNotFound"];
+/// Codes by which RDS says that a snapshot is still being made or copied.
+const SNAPSHOT_BUSY: &[&str] =
+    &["InvalidDBSnapshotState", "InvalidDBSnapshotStateFault", "InvalidDBClusterSnapshotStateFault", "InvalidDBClusterSnapshotState"];
+
+/// Deletes every manual snapshot of this incarnation of an instance: whoever made them, they are copies of its data. The automated ones
+/// go with the instance.
+///
+/// # Errors
+/// Busy while a snapshot is being made; else as RDS says.
+pub async fn delete_snapshots(rds: &aws_sdk_rds::Client, instance: &str, resource_id: &str) -> Result<(), Fault> {
+    let mut pages = rds.describe_db_snapshots().db_instance_identifier(instance).snapshot_type("manual").into_paginator().items().send();
+    let mut doomed = Vec::new();
+    while let Some(found) = pages.next().await {
+        let found = found.map_err(|e| fault("rds:DescribeDBSnapshots", e))?;
+        doomed.extend(found.db_snapshot_identifier.filter(|_| found.dbi_resource_id.is_none_or(|of| of == resource_id)));
+    }
+    for snapshot in doomed {
+        match rds.delete_db_snapshot().db_snapshot_identifier(&snapshot).send().await {
+            Err(e) if is(&e, SNAPSHOT_BUSY) => return Err(not_yet("rds:DeleteDBSnapshot", &snapshot)),
+            Err(e) if !is(&e, NO_SNAPSHOT) => return Err(fault("rds:DeleteDBSnapshot", e)),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// [`delete_snapshots`] of a cluster.
+///
+/// # Errors
+/// As [`delete_snapshots`].
+pub async fn delete_cluster_snapshots(rds: &aws_sdk_rds::Client, cluster: &str, resource_id: &str) -> Result<(), Fault> {
+    let mut pages = rds.describe_db_cluster_snapshots().db_cluster_identifier(cluster).snapshot_type("manual").into_paginator().items().send();
+    let mut doomed = Vec::new();
+    while let Some(found) = pages.next().await {
+        let found = found.map_err(|e| fault("rds:DescribeDBClusterSnapshots", e))?;
+        doomed.extend(found.db_cluster_snapshot_identifier.filter(|_| found.db_cluster_resource_id.is_none_or(|of| of == resource_id)));
+    }
+    for snapshot in doomed {
+        match rds.delete_db_cluster_snapshot().db_cluster_snapshot_identifier(&snapshot).send().await {
+            Err(e) if is(&e, SNAPSHOT_BUSY) => return Err(not_yet("rds:DeleteDBClusterSnapshot", &snapshot)),
+            Err(e) if !is(&e, NO_SNAPSHOT) => return Err(fault("rds:DeleteDBClusterSnapshot", e)),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn not_yet(call: &str, snapshot: &str) -> Fault {
+    Fault::busy(call, "InvalidDBSnapshotState", format!("the snapshot {snapshot} is still being made"))
 }
 
 /// RDS's list of tags as ours.
@@ -337,12 +378,6 @@ mod tests {
         for (wanted, max, is, expected) in rows {
             assert_eq!(storage(wanted, max, is), expected, "{wanted}..{max:?} wanted, {is} allocated");
         }
-    }
-
-    #[test]
-    fn a_final_snapshot_belongs_to_one_incarnation() {
-        assert_eq!(final_snapshot("mate-a", "db-1"), final_snapshot("mate-a", "db-1"));
-        assert_ne!(final_snapshot("mate-a", "db-1"), final_snapshot("mate-a", "db-2"));
     }
 
     #[test]

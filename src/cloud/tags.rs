@@ -38,6 +38,19 @@ pub fn owned(address: &Address, registry: &str) -> Tags {
     Tags::from([(TENANT.to_owned(), address.tenant.clone()), (ADDRESS.to_owned(), address.to_string()), (REGISTRY.to_owned(), registry.to_owned())])
 }
 
+/// Words for people and a last line with the ownership as compact JSON, for what carries a description but no tags.
+pub fn compose(words: &str, tags: &Tags) -> String {
+    let owner: Tags = [TENANT, ADDRESS, REGISTRY].into_iter().filter_map(|k| Some((k.to_owned(), tags.get(k)?.clone()))).collect();
+    let line = serde_json::to_string(&owner).unwrap_or_default();
+    if words.is_empty() { line } else { format!("{words}\n{line}") }
+}
+
+/// The two parts of such a text.
+pub fn take_apart(text: &str) -> (&str, Tags) {
+    let (words, line) = text.rsplit_once('\n').unwrap_or(("", text));
+    serde_json::from_str(line).map_or_else(|_| (text, Tags::new()), |tags| (words, tags))
+}
+
 /// Tags as a service's own list type: `list(tags, |k, v| Tag::builder().key(k).value(v).build())`.
 pub fn list<T>(tags: &Tags, make: impl Fn(&str, &str) -> T) -> Vec<T> {
     tags.iter().map(|(k, v)| make(k, v)).collect()
@@ -46,6 +59,17 @@ pub fn list<T>(tags: &Tags, make: impl Fn(&str, &str) -> T) -> Vec<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ownership_is_the_last_line_and_people_read_the_rest() {
+        let tags = owned(&Address::new("a", "cognito_group", "members"), "r1");
+        for words in ["Members of A", "two\nlines", ""] {
+            let text = compose(words, &tags);
+            assert_eq!(take_apart(&text), (words, tags.clone()), "{text}");
+        }
+        assert_eq!(take_apart("somebody's own words"), ("somebody's own words", Tags::new()));
+        assert_eq!(take_apart("Members\n{not ours"), ("Members\n{not ours", Tags::new()));
+    }
 
     #[test]
     fn only_the_same_tenant_address_and_registry_is_mine() {

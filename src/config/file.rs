@@ -12,6 +12,7 @@ use serde::de::{DeserializeOwned, Error as _, Visitor};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue, ValueDeserializer};
 
+use super::events::{self, Events, Webhook};
 use super::{Tls, nearest};
 
 /// One thing that is wrong in a file, and where.
@@ -59,6 +60,8 @@ impl Diagnostic for Problem {
 pub(super) struct File {
     pub(super) templates: Option<PathBuf>,
     pub(super) profiles: BTreeMap<String, ProfileTable>,
+    /// `[profiles.sandbox.events]`: all that can be said of the sandbox.
+    pub(super) sandbox_events: Events,
 }
 
 #[derive(Deserialize)]
@@ -86,6 +89,15 @@ pub(super) struct ProfileTable {
     pub(super) platform: serde_json::Map<String, serde_json::Value>,
     #[serde(default)]
     pub(super) tunnels: BTreeMap<Spanned<String>, Spanned<String>>,
+    #[serde(default)]
+    pub(super) events: Events,
+}
+
+/// `[profiles.sandbox]`.
+#[derive(Deserialize)]
+struct SandboxTable {
+    #[serde(default)]
+    events: Events,
 }
 
 /// `[profiles.<name>.registry]`.
@@ -162,7 +174,9 @@ impl Reader {
             match profiles.get_ref() {
                 DeValue::Table(profiles) => {
                     for (name, profile) in profiles {
-                        if let Some(read) = self.profile(name, profile) {
+                        if name.get_ref() == super::SANDBOX {
+                            file.sandbox_events = self.sandbox(name, profile).unwrap_or_default();
+                        } else if let Some(read) = self.profile(name, profile) {
                             file.profiles.insert(name.get_ref().to_string(), read);
                         }
                     }
@@ -174,12 +188,52 @@ impl Reader {
         Some(file)
     }
 
-    fn profile(&mut self, name: &Spanned<std::borrow::Cow<'_, str>>, value: &Spanned<DeValue<'_>>) -> Option<ProfileTable> {
-        let label = name.get_ref();
-        if label == super::SANDBOX {
-            self.wrong(name.span(), "the profile `sandbox` is built in and cannot be described here", Some("give the profile another name".to_owned()));
+    /// The built-in profile has receivers of events, and nothing else that could be described.
+    fn sandbox(&mut self, name: &Spanned<std::borrow::Cow<'_, str>>, value: &Spanned<DeValue<'_>>) -> Option<Events> {
+        let only_events = matches!(value.get_ref(), DeValue::Table(table) if table.keys().all(|key| key.get_ref() == "events"));
+        if !only_events {
+            let hint = "give the profile another name; only [profiles.sandbox.events] may stand here";
+            self.wrong(name.span(), "the profile `sandbox` is built in and cannot be described here", Some(hint.to_owned()));
             return None;
         }
+        self.events(super::SANDBOX, value);
+        Some(self.typed::<SandboxTable>(value, name.span())?.events)
+    }
+
+    /// The keys and the texts of `[profiles.<name>.events]`.
+    fn events(&mut self, label: &str, profile: &Spanned<DeValue<'_>>) {
+        let DeValue::Table(profile) = profile.get_ref() else { return };
+        let Some(DeValue::Table(events)) = profile.get("events").map(Spanned::get_ref) else { return };
+        self.unknown_keys::<Events>(events, &format!("in [profiles.{label}.events]"));
+        self.text(events, "sns_topic_arn", |arn| arn.starts_with("arn:").then_some(()).ok_or("not an ARN"));
+        let Some(DeValue::Array(webhooks)) = events.get("webhooks").map(Spanned::get_ref) else { return };
+        let mut names = std::collections::BTreeSet::new();
+        for webhook in webhooks {
+            let DeValue::Table(table) = webhook.get_ref() else { continue };
+            self.unknown_keys::<Webhook>(table, &format!("in [[profiles.{label}.events.webhooks]]"));
+            self.text(table, "name", |name| match name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c)) {
+                true => Err("a webhook's name is of letters, digits, `-`, `_` and `.`"),
+                false if !names.insert(name.to_owned()) => Err("another webhook has that name"),
+                false => Ok(()),
+            });
+            self.text(table, "url", events::check_url);
+            self.text(table, "secret_arn", |arn| arn.starts_with("arn:").then_some(()).ok_or("not an ARN"));
+        }
+    }
+
+    /// Checks a text where it stands; that it is one is the types' matter.
+    fn text(&mut self, table: &Table<'_>, key: &str, check: impl FnOnce(&str) -> Result<(), &'static str>) {
+        if let Some(value) = table.get(key)
+            && let DeValue::String(text) = value.get_ref()
+            && let Err(wrong) = check(text)
+        {
+            self.wrong(value.span(), wrong, None);
+        }
+    }
+
+    fn profile(&mut self, name: &Spanned<std::borrow::Cow<'_, str>>, value: &Spanned<DeValue<'_>>) -> Option<ProfileTable> {
+        let label = name.get_ref();
+        self.events(label, value);
         if let DeValue::Table(table) = value.get_ref() {
             self.unknown_keys::<ProfileTable>(table, &format!("in [profiles.{label}]"));
             if let Some(DeValue::Table(registry)) = table.get("registry").map(Spanned::get_ref) {
@@ -318,7 +372,7 @@ endpoint = "shared.example.org:5432"
         insta::assert_snapshot!(wrong(text).join("\n"), @"
         1: unknown key `template` at the top of the file (did you mean `templates`?)
         3: unknown key `regoin` in [profiles.prod] (did you mean `region`?)
-        5: unknown key `zzz` in [profiles.prod] (possible: environment, region, account_id, aws_profile, endpoint_url, registry, platform, tunnels)
+        5: unknown key `zzz` in [profiles.prod] (possible: environment, region, account_id, aws_profile, endpoint_url, registry, platform, tunnels, events)
         8: unknown key `pasword_secret_arn` in [profiles.prod.registry] (did you mean `password_secret_arn`?)
         9: unknown key `password` in [profiles.prod.registry] (a password has no place in a file: use password_secret_arn, pgpass or LABCTL_REGISTRY_PASSWORD)
         ");
@@ -356,5 +410,15 @@ endpoint = "shared.example.org:5432"
     #[test]
     fn the_sandbox_cannot_be_described() {
         assert!(wrong("[profiles.sandbox]\nregion = \"x\"\n")[0].contains("built in"));
+    }
+
+    #[test]
+    fn receivers_of_events_can_be_described_even_of_the_sandbox() {
+        let text = "[profiles.sandbox.events]\nsns_topic_arn = \"arn:aws:sns:x\"\n[[profiles.sandbox.events.webhooks]]\nname = \"crm\"\nurl = \"https://crm.example.org/labctl\"\nsecret_arn = \"arn:x\"\n";
+        let events = parse(Path::new("labctl.toml"), text).unwrap().sandbox_events;
+        assert_eq!((events.sns_topic_arn.as_deref(), events.webhooks[0].name.as_str()), (Some("arn:aws:sns:x"), "crm"));
+        let text =
+            format!("{GOOD}{}", text.replace("sandbox", "prod").replace("https:", "http:").replace("arn:", "").replace("\nname", "\nnmae = \"x\"\nname"));
+        insta::assert_snapshot!(wrong(&text).join("\n"), @"");
     }
 }

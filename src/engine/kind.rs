@@ -191,7 +191,8 @@ pub enum Ready {
 /// How a resource is found again when the reply to its create was lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Identity {
-    /// Its name is unique: describe it by name, then check the ownership tag or comment.
+    /// Its name is unique: describe it by name, then check the ownership tag or comment. A kind that can rename looks, where nothing has
+    /// the name wanted, for what carries the ownership under another: to it, the name is a field like others, and `update` changes it.
     Name,
     /// The API takes a client token: the same create again returns the same thing.
     Token,

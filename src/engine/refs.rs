@@ -104,6 +104,11 @@ pub fn resolve(value: &Value, lookup: &impl Fn(&Ref) -> Option<String>) -> Resul
     if missing.is_empty() { Ok(out) } else { Err(missing) }
 }
 
+/// The value as text that refers to nothing: [`resolve`] gives it back as it was.
+pub fn escape(value: &Value) -> Value {
+    map(value, &mut |text| text.replace("${", "$${"))
+}
+
 fn map(value: &Value, f: &mut impl FnMut(&str) -> String) -> Value {
     match value {
         Value::String(text) => Value::String(f(text)),
@@ -125,6 +130,14 @@ mod tests {
         assert_eq!(found, ["${kms_key.data.arn}", "${s3_bucket.data.arn}"]);
         let out = resolve(&spec, &|r| Some(format!("<{}>", r.name))).unwrap();
         assert_eq!(out, json!({"a": "x <data>/*", "b": ["<data>"], "n": 3, "plain": "${not.a.ref}"}));
+    }
+
+    #[test]
+    fn what_is_escaped_refers_to_nothing_and_comes_back_as_it_was() {
+        let text = json!({"a": ["${s3_bucket.data.arn}/${aws:username}"], "b": "plain $5"});
+        let escaped = escape(&text);
+        assert!(refs(&escaped).is_empty());
+        assert_eq!(resolve(&escaped, &|_| None).unwrap(), text);
     }
 
     #[test]

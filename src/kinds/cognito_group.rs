@@ -2,13 +2,19 @@
 //!
 //! A group's name is unique in its pool, but it carries no tags. Its description does: the words for people, then a last line with
 //! the ownership as compact JSON.
+//!
+//! # Deletion
+//! In a shared pool the tenant's people go with their group: all that bear its `custom:tenant_id`, and those in the group that bear none.
+//! Somebody of another tenant who is in it only leaves it. A pool of the tenant's own takes its people along by itself.
 
-use aws_sdk_cognitoidentityprovider::types::GroupType;
+use std::collections::BTreeSet;
+
+use aws_sdk_cognitoidentityprovider::types::{GroupType, UserType};
 use serde::{Deserialize, Serialize};
 
 use super::Cx;
 use crate::cloud::fault::{fault, is};
-use crate::cloud::tags::{ADDRESS, Ownership, REGISTRY, TENANT, ownership};
+use crate::cloud::tags::{Ownership, TENANT, compose, ownership, take_apart};
 use crate::engine::fault::Fault;
 use crate::engine::kind::{Change, Deletion, Diff, Identity, Kind, Limit, Observed, Outputs, Ready, Suspension, Tags, Target, Timing};
 
@@ -38,19 +44,6 @@ pub struct State {
     precedence: Option<i32>,
 }
 
-/// Description and line of ownership as one text.
-fn compose(words: &str, tags: &Tags) -> String {
-    let owner: Tags = [TENANT, ADDRESS, REGISTRY].into_iter().filter_map(|k| Some((k.to_owned(), tags.get(k)?.clone()))).collect();
-    let line = serde_json::to_string(&owner).unwrap_or_default();
-    if words.is_empty() { line } else { format!("{words}\n{line}") }
-}
-
-/// The two parts of such a text.
-fn take_apart(text: &str) -> (&str, Tags) {
-    let (words, line) = text.rsplit_once('\n').unwrap_or(("", text));
-    serde_json::from_str(line).map_or_else(|_| (text, Tags::new()), |tags| (words, tags))
-}
-
 fn id(pool: &str, name: &str) -> String {
     format!("{pool}/{name}")
 }
@@ -71,6 +64,50 @@ async fn look(cx: &Cx, pool: &str, name: &str, want: &Tags) -> Result<Observed<S
     Ok(Observed::Mine { id: id(pool, name), state })
 }
 
+/// Whether the pool is the tenant's own. One that is gone has nobody to remove.
+async fn own_pool(cx: &Cx, pool: &str, tenant: &str) -> Result<bool, Fault> {
+    match cx.cloud.cognito.describe_user_pool().user_pool_id(pool).send().await {
+        Ok(found) => Ok(found.user_pool.and_then(|p| p.user_pool_tags?.remove(TENANT)).is_some_and(|of| of == tenant)),
+        Err(e) if is(&e, &["ResourceNotFoundException"]) => Ok(true),
+        Err(e) => Err(fault("cognito-idp:DescribeUserPool", e)),
+    }
+}
+
+fn tenant_of(user: &UserType) -> Option<&str> {
+    user.attributes().iter().find(|a| a.name == "custom:tenant_id")?.value()
+}
+
+async fn remove_people(cx: &Cx, pool: &str, group: &str, tenant: &str) -> Result<(), Fault> {
+    if own_pool(cx, pool, tenant).await? {
+        return Ok(());
+    }
+    let cognito = &cx.cloud.cognito;
+    let mut doomed = BTreeSet::new();
+    let mut pages = cognito.list_users_in_group().user_pool_id(pool).group_name(group).into_paginator().items().send();
+    while let Some(user) = pages.next().await {
+        match user {
+            Ok(user) if tenant_of(&user).is_none_or(|of| of == tenant) => doomed.extend(user.username),
+            Err(e) if !is(&e, &["ResourceNotFoundException"]) => return Err(fault("cognito-idp:ListUsersInGroup", e)),
+            _ => {}
+        }
+    }
+    // ListUsers cannot be asked for an attribute of a pool's own: everybody is looked at.
+    let mut pages = cognito.list_users().user_pool_id(pool).into_paginator().items().send();
+    while let Some(user) = pages.next().await {
+        let user = user.map_err(|e| fault("cognito-idp:ListUsers", e))?;
+        if tenant_of(&user) == Some(tenant) {
+            doomed.extend(user.username);
+        }
+    }
+    for name in doomed {
+        match cognito.admin_delete_user().user_pool_id(pool).username(name).send().await {
+            Err(e) if !is(&e, &["UserNotFoundException"]) => return Err(fault("cognito-idp:AdminDeleteUser", e)),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
 impl Kind for CognitoGroup {
     type Cx = Cx;
     type Spec = Spec;
@@ -84,6 +121,7 @@ impl Kind for CognitoGroup {
     const TIMING: Timing = Timing::secs(1, 60);
     const OUTPUTS: &'static [&'static str] = &["name"];
 
+    /// Its members stay members: who of them may sign in is `cognito_access`'s to say.
     fn suspended(&self, spec: Spec, _level: Suspension) -> Spec {
         spec
     }
@@ -136,10 +174,11 @@ impl Kind for CognitoGroup {
             .map_err(|e| fault("cognito-idp:UpdateGroup", e))
     }
 
-    async fn delete(&self, cx: &Cx, _target: &Target<'_, Spec>, id: &str) -> Result<(), Fault> {
+    async fn delete(&self, cx: &Cx, target: &Target<'_, Spec>, id: &str) -> Result<(), Fault> {
         let Some((pool, name)) = id.split_once('/') else {
             return Err(Fault::refused("cognito-idp:DeleteGroup", "invalid_id", format!("`{id}` is not pool/group; nothing was deleted")));
         };
+        remove_people(cx, pool, name, &target.address.tenant).await?;
         match cx.cloud.cognito.delete_group().user_pool_id(pool).group_name(name).send().await {
             Err(e) if !is(&e, &["ResourceNotFoundException"]) => Err(fault("cognito-idp:DeleteGroup", e)),
             _ => Ok(()),
@@ -158,20 +197,8 @@ impl Kind for CognitoGroup {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cloud::tags::owned;
     use crate::engine::kind::Address;
     use serde_json::json;
-
-    #[test]
-    fn ownership_is_the_last_line_and_people_read_the_rest() {
-        let tags = owned(&Address::new("a", "cognito_group", "members"), "r1");
-        for words in ["Members of A", "two\nlines", ""] {
-            let text = compose(words, &tags);
-            assert_eq!(take_apart(&text), (words, tags.clone()), "{text}");
-        }
-        assert_eq!(take_apart("somebody's own words"), ("somebody's own words", Tags::new()));
-        assert_eq!(take_apart("Members\n{not ours"), ("Members\n{not ours", Tags::new()));
-    }
 
     #[test]
     fn words_change_in_place_and_a_move_replaces() {

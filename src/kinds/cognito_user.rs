@@ -4,6 +4,9 @@
 //! its reply been lost, the person is found by address and not invited again. Whose a user is, `custom:tenant_id` says, which
 //! nobody can change: in a shared pool the address of another tenant's user is refused, not taken over.
 //!
+//! Whether the person may sign in is not said here but by `cognito_access`, for all users alike. Only one invited while the tenant is
+//! suspended is shut out here, as those before were there, and let in with them.
+//!
 //! With Cognito's own mailer an account sends 50 invitations a day; SES is the pool's setting.
 
 use std::collections::BTreeMap;
@@ -13,6 +16,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::Cx;
 use crate::cloud::fault::{fault, is};
+use crate::cloud::sign_in;
 use crate::engine::fault::Fault;
 use crate::engine::kind::{Change, Deletion, Diff, Identity, Kind, Limit, Observed, Outputs, Ready, Suspension, Target, Timing};
 
@@ -35,6 +39,12 @@ pub struct Spec {
     /// A group of the pool to be in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     group: Option<String>,
+    /// The group that holds users who were shut out: `cognito_access`'s.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    shut_out_group: Option<String>,
+    /// Nobody may sign in. Set by suspending; a template says nothing of it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    closed: bool,
 }
 
 fn address<'de, D: Deserializer<'de>>(d: D) -> Result<String, D::Error> {
@@ -58,6 +68,7 @@ pub struct State {
     email_verified: bool,
     tenant_tier: Option<String>,
     groups: Vec<String>,
+    enabled: bool,
     status: String,
 }
 
@@ -91,6 +102,7 @@ async fn look(cx: &Cx, pool: &str, name: &str, spec: &Spec) -> Result<Observed<S
         email_verified: attributes.get("email_verified").is_some_and(|v| v == "true"),
         tenant_tier: attributes.remove("custom:tenant_tier"),
         groups,
+        enabled: user.enabled,
         status: user.user_status.as_ref().map_or("UNKNOWN", UserStatusType::as_str).to_owned(),
         username: user.username.clone(),
     };
@@ -111,8 +123,8 @@ impl Kind for CognitoUser {
     const TIMING: Timing = Timing::secs(2, 60);
     const OUTPUTS: &'static [&'static str] = &["sub", "username"];
 
-    fn suspended(&self, spec: Spec, _level: Suspension) -> Spec {
-        spec
+    fn suspended(&self, spec: Spec, level: Suspension) -> Spec {
+        Spec { closed: level >= Suspension::Login && spec.shut_out_group.is_some(), ..spec }
     }
 
     async fn observe(&self, cx: &Cx, target: &Target<'_, Spec>, recorded: Option<&str>) -> Result<Observed<State>, Fault> {
@@ -138,6 +150,8 @@ impl Kind for CognitoUser {
         if let Some(group) = spec.group.as_ref().filter(|g| !state.groups.contains(g)) {
             changes.push(Change::new("group", if state.groups.is_empty() { "(none)".to_owned() } else { state.groups.join(", ") }, group));
         }
+        // Not the other way round: who has been disabled is let in by whom shut them out.
+        changes.extend((spec.closed && state.enabled).then(|| Change::new("enabled", true, false)));
         Diff::of(changes)
     }
 
@@ -189,7 +203,10 @@ impl Kind for CognitoUser {
             let call = cognito.admin_add_user_to_group().user_pool_id(&state.pool_id).username(&state.username).group_name(group);
             call.send().await.map_err(|e| fault("cognito-idp:AdminAddUserToGroup", e))?;
         }
-        Ok(())
+        match &spec.shut_out_group {
+            Some(group) if spec.closed && state.enabled => sign_in::forbid(&cx.cloud, &state.pool_id, group, &state.username).await,
+            _ => Ok(()),
+        }
     }
 
     async fn delete(&self, cx: &Cx, _target: &Target<'_, Spec>, id: &str) -> Result<(), Fault> {
@@ -230,6 +247,7 @@ mod tests {
             email_verified: true,
             tenant_tier: Some("trial".into()),
             groups: vec!["a".into()],
+            enabled: true,
             status: "FORCE_CHANGE_PASSWORD".into(),
         }
     }
@@ -256,6 +274,19 @@ mod tests {
         }
         let unverified = State { email_verified: false, ..state() };
         assert_eq!(diff(json!({}), &unverified), Diff::Update(vec![Change::new("email_verified", false, true)]));
+    }
+
+    #[test]
+    fn who_may_not_sign_in_is_shut_out_here_and_never_let_in() {
+        let disabled = State { enabled: false, ..state() };
+        assert_eq!(diff(json!({}), &disabled), Diff::Same, "somebody had a reason");
+        let closed = |level| {
+            let spec = json!({"pool_id": "p", "email": "ana@a.example", "tenant_id": "a", "tenant_tier": "trial", "shut_out_group": "suspended-a"});
+            json!(CognitoUser.suspended(serde_json::from_value(spec).unwrap(), level))
+        };
+        assert_eq!(diff(closed(Suspension::ReadOnly), &state()), Diff::Same);
+        assert_eq!(diff(closed(Suspension::Login), &state()), Diff::Update(vec![Change::new("enabled", true, false)]));
+        assert_eq!(diff(closed(Suspension::Full), &disabled), Diff::Same);
     }
 
     #[test]

@@ -307,6 +307,7 @@ impl Kind for CognitoUserPool {
     const TIMING: Timing = Timing::secs(3, 120);
     const OUTPUTS: &'static [&'static str] = &["id", "arn", "issuer"];
 
+    /// It stays: changing a pool shuts nobody out, and who may sign in is `cognito_access`'s to say.
     fn suspended(&self, spec: Spec, _level: Suspension) -> Spec {
         spec
     }

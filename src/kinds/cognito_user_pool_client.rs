@@ -269,6 +269,7 @@ impl Kind for CognitoUserPoolClient {
     const TIMING: Timing = Timing::secs(1, 60);
     const OUTPUTS: &'static [&'static str] = &["client_id"];
 
+    /// It stays: without it nobody could come back, and disabled users cannot use it.
     fn suspended(&self, spec: Spec, _level: Suspension) -> Spec {
         spec
     }

@@ -37,6 +37,12 @@ impl Cx {
         Self { cloud, db, migrations, admins: Mutex::default() }
     }
 
+    /// The same, for looking only: every session of a tenant database is read-only. What AWS is asked is counted together.
+    #[must_use]
+    pub fn read_only(&self) -> Self {
+        Self::new(self.cloud.clone(), self.db.read_only(), self.migrations.clone())
+    }
+
     /// AWS alone, for what never opens a database.
     pub fn aws_only(cloud: Cloud) -> Self {
         Self::new(cloud, Databases::new(crate::tenantdb::Settings::default()), Library::default())

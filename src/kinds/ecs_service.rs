@@ -4,11 +4,15 @@
 //! A deployment circuit breaker that rolls back, no public address, its tags on every task, and ECS's own tags for cost reports.
 //!
 //! # How many tasks
-//! Where `min` and `max` differ, the count within them belongs to auto-scaling, and only what lies outside is changed back to `desired`.
+//! Where `min` and `max` differ, the count within them belongs to auto-scaling. One below is set to `desired`, one above to `max`, as
+//! auto-scaling itself would: a lower `max` must not take away more than it says.
+//! Two things set `desired` all the same, each once: that it was asked for, and that the service comes back from a suspension (0 may lie
+//! within, where `min` is 0). The service carries in a tag ([`ASKED`]) which of them was last done; what is not yet carried is still owed.
+//! The count is set before the tag is written, so a run that dies between the two sets it again.
 //!
 //! # A failed rollout
-//! A deployment that failed is [`Ready::Broken`] with ECS's reason and its last words. It is also a difference (`rollout: FAILED →
-//! COMPLETED`), so that a later apply tries it again: the image may have been pushed meanwhile.
+//! A deployment that failed is [`Ready::Broken`] with ECS's reason, its last words, and what runs now. It is also a difference
+//! (`rollout: FAILED → COMPLETED`), so that a later apply tries it again: the image may have been pushed meanwhile.
 //!
 //! # Deletion
 //! A deleted service is DRAINING until its last task has stopped: it is reported, and waited for, until it is INACTIVE, which is absent.
@@ -50,6 +54,9 @@ pub struct Spec {
     /// Most tasks auto-scaling may run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     max: Option<i32>,
+    /// When `desired` was last asked for, as a word: where it is new, `desired` is set although the count belongs to auto-scaling.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    asked: Option<String>,
     /// Private subnets.
     subnets: BTreeSet<String>,
     /// Security groups of the tasks.
@@ -65,6 +72,13 @@ pub struct Spec {
     max_percent: i32,
 }
 
+/// Tag with what the count was last set for: [`Spec::asked`], [`SUSPENDED`] or [`RESUMED`].
+const ASKED: &str = "labctl:asked";
+/// Carried while the tenant is out of use.
+const SUSPENDED: &str = "suspension";
+/// Carried after that, where nothing was asked for.
+const RESUMED: &str = "resumption";
+
 fn hundred() -> i32 {
     100
 }
@@ -73,8 +87,21 @@ fn two_hundred() -> i32 {
 }
 
 impl Spec {
-    fn scaled_by_others(&self, count: i32) -> bool {
-        matches!((self.min, self.max), (Some(min), Some(max)) if min < max && (min..=max).contains(&count))
+    /// How many tasks there shall be, where there are so many.
+    fn count(&self, is: i32, tags: &Tags) -> i32 {
+        match (self.min, self.max) {
+            (Some(min), Some(max)) if min < max && is >= min && self.owed(tags).is_none() => is.min(max),
+            _ => self.desired,
+        }
+    }
+
+    /// What the count is set for, if that is not carried yet.
+    fn owed(&self, tags: &Tags) -> Option<&str> {
+        let carried = tags.get(ASKED).map(String::as_str);
+        match self.asked.as_deref() {
+            None if carried == Some(SUSPENDED) => Some(RESUMED),
+            asked => asked.filter(|a| carried != Some(a)),
+        }
     }
 
     fn network(&self) -> Result<NetworkConfiguration, Fault> {
@@ -136,10 +163,17 @@ impl State {
         self.deployments.iter().find(|d| d.primary)
     }
 
-    /// The failed rollout of that task definition: the present one, or one that was rolled back.
-    fn failed(&self, task_definition: &str) -> Option<&Rollout> {
-        let rolled_back = self.task_definition != task_definition;
-        self.deployments.iter().find(|d| d.state == "FAILED" && d.task_definition == task_definition && (d.primary || rolled_back))
+    /// How the rollout of that task definition failed, and what runs now: the present one, or one that was or is being rolled back.
+    fn failed(&self, task_definition: &str) -> Option<String> {
+        let replaced = self.task_definition != task_definition;
+        let runs = || self.task_definition.rsplit('/').next().unwrap_or_default();
+        if let Some(failed) = self.deployments.iter().find(|d| d.state == "FAILED" && d.task_definition == task_definition && (d.primary || replaced)) {
+            let back = if failed.primary { String::new() } else { format!(" and was rolled back, `{}` runs again", runs()) };
+            return Some(format!("the deployment failed{back}: {}", failed.reason));
+        }
+        // The failed one may be gone from the list before the former one is complete again.
+        let back = self.primary().filter(|d| replaced && d.state == "IN_PROGRESS" && d.reason.contains("rolling back"))?;
+        Some(format!("the deployment failed and is being rolled back to `{}`: {}", runs(), back.reason))
     }
 }
 
@@ -185,7 +219,7 @@ fn changes(spec: &Spec, state: &State) -> Vec<Change> {
     [
         Change::between("task_definition", &state.task_definition, &spec.task_definition),
         failed.map(|d| Change::new("rollout", format!("FAILED ({})", d.reason), "COMPLETED")),
-        (!spec.scaled_by_others(state.desired)).then(|| Change::between("desired", &state.desired, &spec.desired)).flatten(),
+        Change::between("desired", &state.desired, &spec.count(state.desired, &state.tags)),
         Change::between("subnets", &state.subnets, &spec.subnets),
         Change::between("security_groups", &state.security_groups, &spec.security_groups),
         Change::between("public_address", &state.public_address, &false),
@@ -199,6 +233,13 @@ fn changes(spec: &Spec, state: &State) -> Vec<Change> {
     .into_iter()
     .flatten()
     .collect()
+}
+
+/// The tags it shall carry: the given ones, and what its count was last set for.
+fn carried(target: &Target<'_, Spec>, is: &Tags) -> Tags {
+    let mut tags = target.tags.clone();
+    tags.extend(target.spec.owed(is).map(|word| (ASKED.to_owned(), word.to_owned())));
+    tags
 }
 
 fn tag(key: &str, value: &str) -> Tag {
@@ -226,7 +267,7 @@ impl Kind for EcsService {
             return spec;
         }
         // None, and nobody else's matter how many.
-        Spec { desired: 0, min: None, max: None, ..spec }
+        Spec { desired: 0, min: None, max: None, asked: Some(SUSPENDED.to_owned()), ..spec }
     }
 
     async fn observe(&self, cx: &Cx, target: &Target<'_, Spec>, _recorded: Option<&str>) -> Result<Observed<State>, Fault> {
@@ -258,7 +299,7 @@ impl Kind for EcsService {
         if let Some(launch) = state.launch_type.as_deref().filter(|l| *l != "FARGATE") {
             return Diff::Replace(Change::new("launch_type", launch, "FARGATE"));
         }
-        Diff::of(changes(target.spec, state).into_iter().chain(Change::tags(&state.tags, target.tags)))
+        Diff::of(changes(target.spec, state).into_iter().chain(Change::tags(&state.tags, &carried(target, &state.tags))))
     }
 
     async fn create(&self, cx: &Cx, target: &Target<'_, Spec>, token: &str) -> Result<String, Fault> {
@@ -280,7 +321,7 @@ impl Kind for EcsService {
             .propagate_tags(PropagateTags::Service)
             .enable_ecs_managed_tags(true)
             .enable_execute_command(spec.enable_execute_command)
-            .set_tags(Some(list(target.tags, tag)))
+            .set_tags(Some(list(&carried(target, &Tags::new()), tag)))
             .send()
             .await;
         let error = match made {
@@ -319,7 +360,7 @@ impl Kind for EcsService {
                 .service(&state.arn)
                 .set_task_definition(differs("task_definition").then(|| spec.task_definition.clone()))
                 .set_force_new_deployment(force.then_some(true))
-                .set_desired_count(differs("desired").then_some(spec.desired))
+                .set_desired_count(differs("desired").then(|| spec.count(state.desired, &state.tags)))
                 .set_network_configuration(if network { Some(spec.network()?) } else { None })
                 .set_deployment_configuration(deployment.then(|| spec.deployment()))
                 .set_enable_execute_command(differs("enable_execute_command").then_some(spec.enable_execute_command))
@@ -329,15 +370,9 @@ impl Kind for EcsService {
                 .await
                 .map_err(|e| fault("ecs:UpdateService", e))?;
         }
-        if !Change::tags(&state.tags, target.tags).is_empty() {
-            cx.cloud
-                .ecs
-                .tag_resource()
-                .resource_arn(&state.arn)
-                .set_tags(Some(list(target.tags, tag)))
-                .send()
-                .await
-                .map_err(|e| fault("ecs:TagResource", e))?;
+        let tags = carried(target, &state.tags);
+        if !Change::tags(&state.tags, &tags).is_empty() {
+            cx.cloud.ecs.tag_resource().resource_arn(&state.arn).set_tags(Some(list(&tags, tag))).send().await.map_err(|e| fault("ecs:TagResource", e))?;
         }
         Ok(())
     }
@@ -350,13 +385,11 @@ impl Kind for EcsService {
     }
 
     fn ready(&self, target: &Target<'_, Spec>, state: &State) -> Ready {
-        let last = || state.events.join(" | ");
         if state.status == "DRAINING" {
             return Ready::Waiting(format!("draining, {} tasks still running", state.running));
         }
         if let Some(failed) = state.failed(&target.spec.task_definition) {
-            let back = if failed.primary { "" } else { " and was rolled back" };
-            return Ready::Broken(format!("the deployment failed{back}: {}; ECS says: {}", failed.reason, last()));
+            return Ready::Broken(if state.events.is_empty() { failed } else { format!("{failed}; ECS says: {}", state.events.join(" | ")) });
         }
         // A rollout that will never succeed must not hold up what mends it: ECS takes an update at any time.
         if matches!(Kind::diff(self, target, state), Diff::Update(_)) {

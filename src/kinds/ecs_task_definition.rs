@@ -7,7 +7,8 @@
 //! ARN of that revision: it moves on with every update.
 //!
 //! # Deletion
-//! Deregisters all ACTIVE revisions that are ours. They stay readable as INACTIVE: which image ran when is evidence.
+//! Deregisters all ACTIVE revisions that are ours, then deletes all INACTIVE ones: they name the tenant's roles, secrets and log groups. So that
+//! a deletion cut off between the two goes on, the revision on record is reported as long as it can be described, ACTIVE or not.
 
 use std::collections::BTreeMap;
 
@@ -176,6 +177,8 @@ pub struct State {
     content: Spec,
     /// The digest it was registered with.
     digest: Option<String>,
+    /// Whether it can be run: not once it was deregistered.
+    active: bool,
     tags: Tags,
 }
 
@@ -320,18 +323,32 @@ fn own(tags: &[Tag]) -> Tags {
     tags.iter().map(|t| (t.key().unwrap_or_default().to_owned(), t.value().unwrap_or_default().to_owned())).collect()
 }
 
-/// The newest ACTIVE revision of a family, or the very revision an ARN names if it is ACTIVE.
+/// The newest ACTIVE revision of a family, or the very revision an ARN names, ACTIVE or INACTIVE. One that is being deleted is gone.
 async fn describe(cx: &Cx, which: &str) -> Result<Option<(TaskDefinition, Tags)>, Fault> {
     match cx.cloud.ecs.describe_task_definition().task_definition(which).include(TaskDefinitionField::Tags).send().await {
         Ok(found) => {
             let tags = own(found.tags());
-            // A deregistered revision can still be described by its ARN.
-            Ok(found.task_definition.filter(|d| d.status() == Some(&TaskDefinitionStatus::Active)).map(|definition| (definition, tags)))
+            Ok(found.task_definition.filter(|d| d.status() != Some(&TaskDefinitionStatus::DeleteInProgress)).map(|definition| (definition, tags)))
         }
         // ECS has no code of its own for this; other ClientExceptions are refusals.
         Err(e) if is(&e, &["ClientException"]) && e.message().is_some_and(|m| m.contains("Unable to describe task definition")) => Ok(None),
         Err(e) => Err(fault("ecs:DescribeTaskDefinition", e)),
     }
+}
+
+/// The revisions of the family in that status that are ours.
+async fn ours(cx: &Cx, target: &Target<'_, Spec>, status: TaskDefinitionStatus) -> Result<Vec<String>, Fault> {
+    let mut pages = cx.cloud.ecs.list_task_definitions().family_prefix(&target.spec.family).status(status).into_paginator().items().send();
+    let mut ours = Vec::new();
+    while let Some(arn) = pages.next().await {
+        let arn = arn.map_err(|e| fault("ecs:ListTaskDefinitions", e))?;
+        if let Some((_, tags)) = describe(cx, &arn).await?
+            && ownership(&tags, target.tags) == Ownership::Mine
+        {
+            ours.push(arn);
+        }
+    }
+    Ok(ours)
 }
 
 impl EcsTaskDefinition {
@@ -392,17 +409,25 @@ impl Kind for EcsTaskDefinition {
         spec
     }
 
-    async fn observe(&self, cx: &Cx, target: &Target<'_, Spec>, _recorded: Option<&str>) -> Result<Observed<State>, Fault> {
-        let Some((found, tags)) = describe(cx, &target.spec.family).await? else { return Ok(Observed::Absent) };
+    async fn observe(&self, cx: &Cx, target: &Target<'_, Spec>, recorded: Option<&str>) -> Result<Observed<State>, Fault> {
+        let found = match (describe(cx, &target.spec.family).await?, recorded) {
+            (None, Some(arn)) => describe(cx, arn).await?,
+            (found, _) => found,
+        };
+        let Some((found, tags)) = found else { return Ok(Observed::Absent) };
+        let active = found.status() == Some(&TaskDefinitionStatus::Active);
         let arn = found.task_definition_arn().unwrap_or_default().to_owned();
         if let Ownership::Foreign(whose) = ownership(&tags, target.tags) {
             return Ok(Observed::Foreign(format!("{whose} (revision {} of the family; deregister it if it does not belong here)", found.revision())));
         }
-        let state = State { arn: arn.clone(), content: read(&found), digest: tags.get(CONTENT).cloned(), tags };
+        let state = State { arn: arn.clone(), content: read(&found), digest: tags.get(CONTENT).cloned(), active, tags };
         Ok(Observed::Mine { id: arn, state })
     }
 
     fn diff(&self, target: &Target<'_, Spec>, state: &State) -> Diff {
+        if !state.active {
+            return Diff::of([Change::new("status", "INACTIVE", "ACTIVE")]);
+        }
         let mut changes = Change::tags(&state.tags, target.tags);
         let wanted = digest(target.spec).ok();
         if state.digest.is_none() || state.digest != wanted {
@@ -419,7 +444,7 @@ impl Kind for EcsTaskDefinition {
     }
 
     async fn update(&self, cx: &Cx, target: &Target<'_, Spec>, _id: &str, state: &State) -> Result<(), Fault> {
-        if state.digest.as_deref() != Some(digest(target.spec)?.as_str()) {
+        if !state.active || state.digest.as_deref() != Some(digest(target.spec)?.as_str()) {
             return Self::register(cx, target).await.map(drop);
         }
         cx.cloud.ecs.tag_resource().resource_arn(&state.arn).set_tags(Some(list(target.tags, tag))).send().await.map_err(|e| fault("ecs:TagResource", e))?;
@@ -428,19 +453,19 @@ impl Kind for EcsTaskDefinition {
 
     async fn delete(&self, cx: &Cx, target: &Target<'_, Spec>, _id: &str) -> Result<(), Fault> {
         let ecs = &cx.cloud.ecs;
-        let mut pages = ecs.list_task_definitions().family_prefix(&target.spec.family).into_paginator().items().send();
-        let mut arns = Vec::new();
-        while let Some(arn) = pages.next().await {
-            arns.push(arn.map_err(|e| fault("ecs:ListTaskDefinitions", e))?);
-        }
-        for arn in arns {
-            let Some((_, tags)) = describe(cx, &arn).await? else { continue };
-            if ownership(&tags, target.tags) != Ownership::Mine {
-                continue;
-            }
+        for arn in ours(cx, target, TaskDefinitionStatus::Active).await? {
             match ecs.deregister_task_definition().task_definition(&arn).send().await {
                 Err(e) if e.message().is_some_and(|m| m.contains("does not exist") || m.contains("Unable to describe")) => {}
                 other => other.map(drop).map_err(|e| fault("ecs:DeregisterTaskDefinition", e))?,
+            }
+        }
+        // At most 10 in a call.
+        for ten in ours(cx, target, TaskDefinitionStatus::Inactive).await?.chunks(10) {
+            let sent = ecs.delete_task_definitions().set_task_definitions(Some(ten.to_vec())).send().await;
+            let sent = sent.map_err(|e| fault("ecs:DeleteTaskDefinitions", e))?;
+            if let Some(failed) = sent.failures().iter().find(|f| !f.reason().is_some_and(|r| r.contains("does not exist"))) {
+                let why = format!("{}: {}", failed.arn().unwrap_or_default(), failed.reason().unwrap_or_default());
+                return Err(Fault::busy("ecs:DeleteTaskDefinitions", "failure", why));
             }
         }
         Ok(())

@@ -4,6 +4,10 @@
 //! A trust policy that names the one service and, against the confused deputy, this account (`aws:SourceAccount`); exactly the one
 //! inline policy [`POLICY`] and the managed policies the template lists. Anything else attached to it by hand is a difference and is
 //! taken off: who may read patients' records is decided in the template. A policy that allows everything on everything is refused.
+//!
+//! # While the tenant is suspended
+//! A second inline policy, [`SUSPENDED`], denies what the level forbids. An explicit deny wins over every allow, and IAM judges each request
+//! anew: it holds for sessions that were issued before, within the seconds IAM takes to spread it.
 
 use std::collections::BTreeSet;
 
@@ -20,6 +24,27 @@ use crate::engine::kind::{Change, Deletion, Diff, Identity, Kind, Limit, Observe
 
 /// Name of the inline policy.
 const POLICY: &str = "labctl";
+
+/// Name of the inline policy a suspended tenant's role has besides.
+const SUSPENDED: &str = "labctl-suspended";
+
+/// What writes to S3. Copies and the parts of multipart uploads are `s3:PutObject` to IAM.
+const S3_WRITES: &[&str] = &[
+    "s3:PutObject*",
+    "s3:DeleteObject*",
+    "s3:AbortMultipartUpload",
+    "s3:BypassGovernanceRetention",
+    "s3:Replicate*",
+    "s3:RestoreObject",
+    "s3:PutBucket*",
+    "s3:PutLifecycleConfiguration",
+];
+
+/// What is denied at a level.
+fn denied(level: Suspension) -> Value {
+    let actions = if level < Suspension::Full { json!(S3_WRITES) } else { json!("*") };
+    json!({"Version": "2012-10-17", "Statement": [{"Sid": "Suspended", "Effect": "Deny", "Action": actions, "Resource": "*"}]})
+}
 
 /// The kind.
 pub struct IamRole;
@@ -47,6 +72,9 @@ pub struct Spec {
     /// Seconds a session may last, 3600–43200.
     #[serde(default = "an_hour")]
     max_session: i32,
+    /// How far its tenant is suspended. Set by suspending; a template says nothing of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    suspended: Option<Suspension>,
 }
 
 fn an_hour() -> i32 {
@@ -70,6 +98,9 @@ pub struct State {
     arn: String,
     trust: Value,
     policy: Option<Value>,
+    /// What is denied because its tenant is suspended.
+    #[serde(default)]
+    suspended: Option<Value>,
     /// Names of inline policies that are not ours.
     other_policies: BTreeSet<String>,
     managed_policy_arns: BTreeSet<String>,
@@ -125,6 +156,19 @@ async fn attached_policies(cx: &Cx, role: &str) -> Result<BTreeSet<String>, Faul
     Ok(arns)
 }
 
+async fn inline_policy(cx: &Cx, role: &str, name: &str) -> Result<Option<Value>, Fault> {
+    match cx.cloud.iam.get_role_policy().role_name(role).policy_name(name).send().await {
+        Ok(found) => Ok(Some(policy::parse(found.policy_document()))),
+        Err(e) if is(&e, ABSENT) => Ok(None),
+        Err(e) => Err(fault("iam:GetRolePolicy", e)),
+    }
+}
+
+async fn put_inline(cx: &Cx, role: &str, name: &str, document: &Value) -> Result<(), Fault> {
+    let put = cx.cloud.iam.put_role_policy().role_name(role).policy_name(name).policy_document(document.to_string()).send().await;
+    put.map(drop).map_err(|e| fault("iam:PutRolePolicy", e))
+}
+
 async fn remove_inline(cx: &Cx, role: &str, name: &str) -> Result<(), Fault> {
     match cx.cloud.iam.delete_role_policy().role_name(role).policy_name(name).send().await {
         Err(e) if !is(&e, ABSENT) => Err(fault("iam:DeleteRolePolicy", e)),
@@ -152,9 +196,11 @@ fn changes(spec: &Spec, state: &State) -> Vec<Change> {
     let documents = |field: &str, same: bool, from: &Value, to: &Value| (!same).then(|| Change::new(field, from, to));
     let wanted = trust(&spec.service, account(&state.arn));
     let is = state.policy.clone().unwrap_or(Value::Null);
+    let (deny, to_deny) = (state.suspended.clone().unwrap_or(Value::Null), spec.suspended.map_or(Value::Null, denied));
     [
         documents("trust", policy::same(&state.trust, &wanted), &state.trust, &wanted),
         documents("policy", policy::same(&is, &spec.policy), &is, &spec.policy),
+        documents("suspended", policy::same(&deny, &to_deny), &deny, &to_deny),
         Change::between("other_policies", &state.other_policies, &none),
         Change::between("managed_policy_arns", &state.managed_policy_arns, &spec.managed_policy_arns),
         Change::between("permissions_boundary_arn", &state.permissions_boundary_arn, &spec.permissions_boundary_arn),
@@ -179,8 +225,8 @@ impl Kind for IamRole {
     const TIMING: Timing = Timing::secs(3, 120);
     const OUTPUTS: &'static [&'static str] = &["arn", "name"];
 
-    fn suspended(&self, spec: Spec, _level: Suspension) -> Spec {
-        spec
+    fn suspended(&self, spec: Spec, level: Suspension) -> Spec {
+        Spec { suspended: Some(level), ..spec }
     }
 
     async fn observe(&self, cx: &Cx, target: &Target<'_, Spec>, _recorded: Option<&str>) -> Result<Observed<State>, Fault> {
@@ -196,19 +242,13 @@ impl Kind for IamRole {
             return Ok(Observed::Foreign(whose));
         }
         let mut inline = inline_policies(cx, name).await?;
-        let policy = if inline.remove(POLICY) {
-            match iam.get_role_policy().role_name(name).policy_name(POLICY).send().await {
-                Ok(found) => Some(policy::parse(found.policy_document())),
-                Err(e) if is(&e, ABSENT) => None,
-                Err(e) => return Err(fault("iam:GetRolePolicy", e)),
-            }
-        } else {
-            None
-        };
+        let policy = if inline.remove(POLICY) { inline_policy(cx, name, POLICY).await? } else { None };
+        let suspended = if inline.remove(SUSPENDED) { inline_policy(cx, name, SUSPENDED).await? } else { None };
         let state = State {
             arn: role.arn().to_owned(),
             trust: policy::parse(role.assume_role_policy_document().unwrap_or_default()),
             policy,
+            suspended,
             other_policies: inline,
             managed_policy_arns: attached_policies(cx, name).await?,
             permissions_boundary_arn: role.permissions_boundary().and_then(|b| b.permissions_boundary_arn()).map(ToOwned::to_owned),
@@ -254,6 +294,9 @@ impl Kind for IamRole {
         let fields: BTreeSet<String> = changes(spec, state).into_iter().map(|c| c.field).collect();
         let differs = |field: &str| fields.contains(field);
         // What narrows comes before what widens, so that no moment has more rights than the old and the new state.
+        if let Some(level) = spec.suspended.filter(|_| differs("suspended")) {
+            put_inline(cx, id, SUSPENDED, &denied(level)).await?;
+        }
         if differs("permissions_boundary_arn") {
             match &spec.permissions_boundary_arn {
                 Some(arn) => {
@@ -278,8 +321,7 @@ impl Kind for IamRole {
             updated.map_err(|e| fault("iam:UpdateAssumeRolePolicy", e))?;
         }
         if differs("policy") {
-            let put = iam.put_role_policy().role_name(id).policy_name(POLICY).policy_document(spec.policy.to_string()).send().await;
-            put.map_err(|e| fault("iam:PutRolePolicy", e))?;
+            put_inline(cx, id, POLICY, &spec.policy).await?;
         }
         for arn in spec.managed_policy_arns.difference(&state.managed_policy_arns) {
             iam.attach_role_policy().role_name(id).policy_arn(arn).send().await.map_err(|e| fault("iam:AttachRolePolicy", e))?;
@@ -290,6 +332,9 @@ impl Kind for IamRole {
         }
         if !Change::tags(&state.tags, target.tags).is_empty() {
             iam.tag_role().role_name(id).set_tags(Some(iam_tags(target.tags)?)).send().await.map_err(|e| fault("iam:TagRole", e))?;
+        }
+        if spec.suspended.is_none() && differs("suspended") {
+            remove_inline(cx, id, SUSPENDED).await?;
         }
         Ok(())
     }

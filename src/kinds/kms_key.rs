@@ -206,6 +206,8 @@ impl Kind for KmsKey {
     const TIMING: Timing = Timing::secs(3, 120);
     const OUTPUTS: &'static [&'static str] = &["arn", "key_id", "alias"];
 
+    /// It stays enabled: a disabled key would make what it encrypts unreadable for backups and for labctl too. The tenant's own role is denied
+    /// its use.
     fn suspended(&self, spec: Spec, _level: Suspension) -> Spec {
         spec
     }

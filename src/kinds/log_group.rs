@@ -62,6 +62,7 @@ impl Kind for LogGroup {
     const TIMING: Timing = Timing::secs(1, 60);
     const OUTPUTS: &'static [&'static str] = &["arn", "name"];
 
+    /// It stays: what happened before and during a suspension is what people will want to read.
     fn suspended(&self, spec: Spec, _level: Suspension) -> Spec {
         spec
     }

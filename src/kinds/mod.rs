@@ -4,6 +4,7 @@
 //! through [`Cx::cloud`] and to PostgreSQL through `Cx::admin` and `tenantdb`; it knows no other kind, and nothing of plans, registry
 //! or sandbox. What two kinds share has a file of its own (`rds_parameters`).
 
+mod cognito_access;
 mod cognito_group;
 mod cognito_user;
 mod cognito_user_pool;
@@ -25,6 +26,7 @@ mod rds_parameter_group;
 mod rds_parameters;
 mod s3_bucket;
 mod s3_prefix;
+mod scaling_target;
 mod secret;
 
 pub mod rotation;
@@ -35,6 +37,7 @@ use crate::engine::kind::Kinds;
 
 /// Every kind there is, in the order of the alphabet.
 pub static KINDS: Kinds<Cx> = &[
+    &cognito_access::CognitoAccess,
     &cognito_group::CognitoGroup,
     &cognito_user::CognitoUser,
     &cognito_user_pool::CognitoUserPool,
@@ -54,5 +57,6 @@ pub static KINDS: Kinds<Cx> = &[
     &rds_parameter_group::RdsParameterGroup,
     &s3_bucket::S3Bucket,
     &s3_prefix::S3Prefix,
+    &scaling_target::ScalingTarget,
     &secret::Secret,
 ];

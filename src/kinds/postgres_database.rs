@@ -61,6 +61,7 @@ impl Kind for PostgresDatabase {
     const TIMING: Timing = Timing::secs(2, 300);
     const OUTPUTS: &'static [&'static str] = &["name"];
 
+    /// It stays open: who may log in is the roles' matter, and labctl still has to.
     fn suspended(&self, spec: Spec, _level: Suspension) -> Spec {
         spec
     }

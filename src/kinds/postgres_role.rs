@@ -29,6 +29,12 @@ pub struct Spec {
     name: String,
     /// Whether it may log in.
     login: bool,
+    /// How far the tenant must be suspended for it not to log in any more.
+    #[serde(default = "full")]
+    shut_out_from: Suspension,
+    /// Sessions it has go on when it may not log in any more, unless its tenant is suspended.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    sessions_stay: bool,
     /// Secret that holds its password; none for a role without one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     secret_arn: Option<String>,
@@ -60,6 +66,10 @@ fn is_password(key: &str) -> bool {
     key == "password"
 }
 
+fn full() -> Suspension {
+    Suspension::Full
+}
+
 /// A setting's value, which templates may write as number or truth value.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(untagged)]
@@ -83,6 +93,9 @@ impl Text {
 #[derive(Debug, Serialize, Deserialize)]
 pub struct State {
     login: bool,
+    /// Sessions of a role that is not to log in; not counted where it may.
+    #[serde(default)]
+    sessions: i64,
     connection_limit: i32,
     settings: BTreeMap<String, String>,
     settings_in: BTreeSet<String>,
@@ -138,14 +151,18 @@ impl Kind for PostgresRole {
     const TIMING: Timing = Timing::secs(1, 60);
     const OUTPUTS: &'static [&'static str] = &["name"];
 
-    fn suspended(&self, spec: Spec, _level: Suspension) -> Spec {
-        spec
+    /// It keeps its password and its rights: those of the application are the schema's to take. Migrations go on without it, because
+    /// labctl runs them as its own role, which acts as this one.
+    fn suspended(&self, spec: Spec, level: Suspension) -> Spec {
+        let shut_out = level >= spec.shut_out_from;
+        Spec { login: spec.login && !shut_out, sessions_stay: spec.sessions_stay && !shut_out, ..spec }
     }
 
     async fn observe(&self, cx: &Cx, target: &Target<'_, Spec>, _recorded: Option<&str>) -> Result<Observed<State>, Fault> {
         let spec = target.spec;
         let name = Ident::new(&spec.name)?;
-        let Some(found) = roles::find(&mut cx.admin(&spec.host, MAINTENANCE).await?, &name).await? else { return Ok(Observed::Absent) };
+        let mut db = cx.admin(&spec.host, MAINTENANCE).await?;
+        let Some(found) = roles::find(&mut db, &name).await? else { return Ok(Observed::Absent) };
         let tags = comment::read(found.comment.as_deref());
         if let Ownership::Foreign(whose) = ownership(&tags, target.tags) {
             return Ok(Observed::Foreign(whose));
@@ -156,6 +173,7 @@ impl Kind for PostgresRole {
         };
         let state = State {
             login: found.login,
+            sessions: if spec.login || spec.sessions_stay { 0 } else { roles::sessions(&mut db, &name).await? },
             connection_limit: found.connection_limit,
             settings: found.settings,
             settings_in: found.settings_in,
@@ -177,6 +195,8 @@ impl Kind for PostgresRole {
         }
         let mut changes: Vec<Change> = state.powers.iter().map(|p| Change::new("powers", p, "(none)")).collect();
         changes.extend(Change::between("login", &state.login, &role.login));
+        // Sessions that began before it lost its login: a run may have been cut off between the two.
+        changes.extend((!role.login && state.sessions > 0).then(|| Change::new("sessions", state.sessions, 0)));
         changes.extend(Change::between("connection_limit", &state.connection_limit, &role.connection_limit));
         for key in state.settings.keys().chain(role.settings.keys()).collect::<BTreeSet<_>>() {
             let text = |value: Option<&String>| value.map_or("(none)".to_owned(), Clone::clone);
@@ -220,7 +240,11 @@ impl Kind for PostgresRole {
         let Some(found) = roles::find(&mut db, &role.name).await? else {
             return Err(Fault::refused("postgres:ALTER ROLE", "42704", format!("role {} is gone", role.name)));
         };
-        roles::alter(&mut db, &found, &role, &password, &comment(target.tags, version.as_deref())).await
+        roles::alter(&mut db, &found, &role, &password, &comment(target.tags, version.as_deref())).await?;
+        if !role.login && !spec.sessions_stay && (found.login || state.sessions > 0) {
+            roles::end_all_sessions(&mut db, &role.name).await?;
+        }
+        Ok(())
     }
 
     async fn delete(&self, cx: &Cx, target: &Target<'_, Spec>, id: &str) -> Result<(), Fault> {

@@ -1,5 +1,9 @@
 //! A PostgreSQL schema with the grants of a tenant's roles (the rules are in [`grants`]). Its name is unique in its database.
 //!
+//! # Another name
+//! A schema is renamed in place, with all it holds. Its comment says whose it is and goes with it: where there is none of the name wanted,
+//! the one with this address in its comment is it, whoever renamed it. So a rename that was cut off before it was on record is found too.
+//!
 //! On a shared database it also sees to it that `PUBLIC` may neither connect nor create: otherwise no tenant's walls would stand.
 
 use std::collections::BTreeSet;
@@ -37,11 +41,15 @@ pub struct Spec {
     /// Reads rows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     readonly_role: Option<String>,
+    /// The application may read and not write. Set by suspending; a template says nothing of it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    read_only: bool,
 }
 
 /// What `observe` reports.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct State {
+    name: String,
     owner: String,
     /// Whom labctl logs in as.
     admin: String,
@@ -58,6 +66,7 @@ impl Spec {
             app: Ident::new(&self.app_role)?,
             readonly: self.readonly_role.as_deref().map(Ident::new).transpose()?,
             admin: Ident::new(admin)?,
+            read_only: self.read_only,
         })
     }
 }
@@ -76,7 +85,7 @@ impl Kind for PostgresSchema {
     const OUTPUTS: &'static [&'static str] = &["name", "database"];
 
     fn suspended(&self, spec: Spec, _level: Suspension) -> Spec {
-        spec
+        Spec { read_only: true, ..spec }
     }
 
     async fn observe(&self, cx: &Cx, target: &Target<'_, Spec>, _recorded: Option<&str>) -> Result<Observed<State>, Fault> {
@@ -87,13 +96,27 @@ impl Kind for PostgresSchema {
             other => other?,
         };
         let parties = spec.parties(db.user())?;
-        let Some(found) = schemas::find(&mut db, &schema, &parties).await? else { return Ok(Observed::Absent) };
+        let (schema, found) = match schemas::find(&mut db, &schema, &parties).await? {
+            Some(found) => (schema, found),
+            None => match schemas::marked(&mut db, &comment::write(target.tags, &[])).await?.as_slice() {
+                [] => return Ok(Observed::Absent),
+                [name] => {
+                    let name = Ident::new(name)?;
+                    match schemas::find(&mut db, &name, &parties).await? {
+                        Some(found) => (name, found),
+                        None => return Ok(Observed::Absent),
+                    }
+                }
+                many => return Ok(Observed::Many(many.to_vec())),
+            },
+        };
         if let Ownership::Foreign(whose) = ownership(&comment::read(found.comment.as_deref()), target.tags) {
             return Ok(Observed::Foreign(whose));
         }
         let grants = grants::find(&mut db, &schema, &parties).await?;
-        let state = State { owner: found.owner, admin: db.user().to_owned(), grants, strangers: found.strangers };
-        Ok(Observed::Mine { id: spec.name.clone(), state })
+        let name = schema.name().to_owned();
+        let state = State { name: name.clone(), owner: found.owner, admin: db.user().to_owned(), grants, strangers: found.strangers };
+        Ok(Observed::Mine { id: name, state })
     }
 
     fn diff(&self, target: &Target<'_, Spec>, state: &State) -> Diff {
@@ -109,7 +132,8 @@ impl Kind for PostgresSchema {
             ));
         }
         let (missing, excess) = schemas::differences(&state.grants, &grants::wanted(&parties));
-        let mut changes: Vec<Change> = Change::between("owner", &state.owner, &target.spec.owner).into_iter().collect();
+        let mut changes: Vec<Change> = Change::between("name", &state.name, &target.spec.name).into_iter().collect();
+        changes.extend(Change::between("owner", &state.owner, &target.spec.owner));
         let here = |g: &Grant| if state.grants.iter().any(|f| f.same(g)) { "on some" } else { "(none)" };
         changes.extend(missing.iter().map(|g| Change::new(format!("grants.{}.{}", g.to, g.on), here(g), &g.privilege)));
         changes.extend(excess.iter().map(|g| Change::new(format!("grants.{}.{}", g.to, g.on), &g.privilege, "(none)")));
@@ -127,13 +151,13 @@ impl Kind for PostgresSchema {
 
     async fn update(&self, cx: &Cx, target: &Target<'_, Spec>, id: &str, _state: &State) -> Result<(), Fault> {
         let spec = target.spec;
-        let (schema, database) = (Ident::new(id)?, Ident::new(&spec.database)?);
+        let (is, schema, database) = (Ident::new(id)?, Ident::new(&spec.name)?, Ident::new(&spec.database)?);
         let mut db = cx.admin(&spec.host, &spec.database).await?;
         let parties = spec.parties(db.user())?;
-        let Some(found) = schemas::find(&mut db, &schema, &parties).await? else {
-            return Err(Fault::refused("postgres:ALTER SCHEMA", "3F000", format!("schema {schema} is gone")));
+        let Some(found) = schemas::find(&mut db, &is, &parties).await? else {
+            return Err(Fault::refused("postgres:ALTER SCHEMA", "3F000", format!("schema {is} is gone")));
         };
-        schemas::alter(&mut db, &schema, &database, &parties, &found, &comment::write(target.tags, &[])).await
+        schemas::alter(&mut db, &is, &schema, &database, &parties, &found, &comment::write(target.tags, &[])).await
     }
 
     async fn delete(&self, cx: &Cx, target: &Target<'_, Spec>, id: &str) -> Result<(), Fault> {
@@ -152,7 +176,8 @@ impl Kind for PostgresSchema {
         Ready::Ready
     }
 
-    fn outputs(&self, target: &Target<'_, Spec>, id: &str, _state: &State) -> Outputs {
-        Outputs::from([("name".to_owned(), id.to_owned()), ("database".to_owned(), target.spec.database.clone())])
+    /// The name is the one it will have: what refers to it comes after it has been renamed.
+    fn outputs(&self, target: &Target<'_, Spec>, _id: &str, _state: &State) -> Outputs {
+        Outputs::from([("name".to_owned(), target.spec.name.clone()), ("database".to_owned(), target.spec.database.clone())])
     }
 }

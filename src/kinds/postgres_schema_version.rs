@@ -1,6 +1,8 @@
 //! The migrations applied to a schema. What makes it exist is the schema's ledger, whose comment says whose it is.
 //!
 //! History is only ever continued: a file that was changed, lost or put in before others after it was applied is refused, with the difference.
+//! The ledger lies in the schema and goes with it when that is renamed: until then it is found under the former name, by its comment.
+//!
 //! Deleting it drops the ledger; what the migrations made is data, and goes with the schema.
 
 use serde::{Deserialize, Serialize};
@@ -36,6 +38,7 @@ pub struct Spec {
 /// What `observe` reports.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct State {
+    schema: String,
     applied: Vec<Step>,
 }
 
@@ -52,6 +55,8 @@ impl Kind for PostgresSchemaVersion {
     const TIMING: Timing = Timing::secs(1, 900);
     const OUTPUTS: &'static [&'static str] = &["version"];
 
+    /// Migrations go on: labctl runs them as its own role, and what they make has the rights of the level. A tenant that missed them could not
+    /// be resumed under today's images.
     fn suspended(&self, spec: Spec, _level: Suspension) -> Spec {
         spec
     }
@@ -63,16 +68,29 @@ impl Kind for PostgresSchemaVersion {
             Err(e) if e.code == NO_DATABASE => return Ok(Observed::Absent),
             other => other?,
         };
-        let Some(found) = ledger::find(&mut db, &schema).await? else { return Ok(Observed::Absent) };
+        let (schema, found) = match ledger::find(&mut db, &schema).await? {
+            Some(found) => (spec.schema.clone(), found),
+            None => match ledger::marked(&mut db, &comment::write(target.tags, &[])).await?.as_slice() {
+                [] => return Ok(Observed::Absent),
+                [name] => match ledger::find(&mut db, &Ident::new(name)?).await? {
+                    Some(found) => (name.clone(), found),
+                    None => return Ok(Observed::Absent),
+                },
+                many => return Ok(Observed::Many(many.to_vec())),
+            },
+        };
         if let Ownership::Foreign(whose) = ownership(&comment::read(found.comment.as_deref()), target.tags) {
             return Ok(Observed::Foreign(whose));
         }
-        Ok(Observed::Mine { id: format!("{}.{}", spec.database, spec.schema), state: State { applied: found.applied } })
+        Ok(Observed::Mine { id: format!("{}.{schema}", spec.database), state: State { schema, applied: found.applied } })
     }
 
     fn diff(&self, target: &Target<'_, Spec>, state: &State) -> Diff {
         match ledger::pending(&state.applied, &target.spec.migrations) {
-            Ok(todo) => Diff::of(todo.into_iter().map(|step| Change::new(step.to_string(), "pending", "applied"))),
+            Ok(todo) => {
+                let todo = todo.into_iter().map(|step| Change::new(step.to_string(), "pending", "applied"));
+                Diff::of(Change::between("schema", &state.schema, &target.spec.schema).into_iter().chain(todo))
+            }
             Err(wrong) => Diff::Forbidden(format!("{wrong}; put the files back as they were and add a new one for what shall change")),
         }
     }
@@ -86,9 +104,10 @@ impl Kind for PostgresSchemaVersion {
         migrate(cx, target).await
     }
 
-    async fn delete(&self, cx: &Cx, target: &Target<'_, Spec>, _id: &str) -> Result<(), Fault> {
+    async fn delete(&self, cx: &Cx, target: &Target<'_, Spec>, id: &str) -> Result<(), Fault> {
         let spec = target.spec;
-        let (schema, role) = (Ident::new(&spec.schema)?, Ident::new(&spec.role)?);
+        let schema = id.strip_prefix(&format!("{}.", spec.database)).unwrap_or(&spec.schema);
+        let (schema, role) = (Ident::new(schema)?, Ident::new(&spec.role)?);
         let mut db = match cx.admin(&spec.host, &spec.database).await {
             Err(e) if e.code == NO_DATABASE => return Ok(()),
             other => other?,

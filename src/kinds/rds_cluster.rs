@@ -12,7 +12,8 @@
 //! or needs a migration (less storage, another key, another major version) is refused with advice.
 //!
 //! # Deletion
-//! Lifts deletion protection, takes a final snapshot and keeps the automated backups until they expire.
+//! Only a purge deletes it, and leaves no copy: lifts deletion protection, deletes its manual snapshots, then deletes it without a final
+//! snapshot and with its automated backups.
 
 use std::collections::BTreeSet;
 
@@ -265,6 +266,7 @@ impl Kind for RdsCluster {
     const TIMING: Timing = Timing::secs(900, 5400);
     const OUTPUTS: &'static [&'static str] = &["endpoint", "reader_endpoint", "address", "port", "arn", "master_secret_arn"];
 
+    /// It goes on running: StopDBCluster is for Aurora alone. Nobody can log in.
     fn suspended(&self, spec: Spec, _level: Suspension) -> Spec {
         spec
     }
@@ -407,26 +409,11 @@ impl Kind for RdsCluster {
                 other => other.map_err(|e| fault("rds:ModifyDBCluster", e))?,
             };
         }
-        // A cluster that failed before its first backup holds nothing, and RDS cannot take a snapshot of it.
-        let nothing = rds::beyond_snapshot(&state.status) && db.latest_restorable_time().is_none();
-        let snapshot = (!nothing).then(|| rds::final_snapshot(id, &state.resource_id));
-        let deleted = rds
-            .delete_db_cluster()
-            .db_cluster_identifier(id)
-            .skip_final_snapshot(nothing)
-            .set_final_db_snapshot_identifier(snapshot.clone())
-            .delete_automated_backups(false)
-            .send()
-            .await;
+        rds::delete_cluster_snapshots(rds, id, &state.resource_id).await?;
+        let deleted = rds.delete_db_cluster().db_cluster_identifier(id).skip_final_snapshot(true).delete_automated_backups(true).send().await;
         match deleted {
             Err(e) if is(&e, ABSENT) => Ok(()),
             Err(e) if is(&e, NOT_IN_THIS_STATUS) => Err(rds::not_now("rds:DeleteDBCluster", &state.status)),
-            Err(e) if is(&e, &["DBClusterSnapshotAlreadyExistsFault", "DBClusterSnapshotAlreadyExists"]) => {
-                Err(fault("rds:DeleteDBCluster", e).hint(format!(
-                    "an earlier deletion took {} and then did not finish, so it may miss later writes: check it, copy it under another name, delete it, then resume",
-                    snapshot.unwrap_or_default()
-                )))
-            }
             Err(e) => Err(fault("rds:DeleteDBCluster", e)),
             Ok(_) => Ok(()),
         }

@@ -26,6 +26,7 @@ impl Kind for RdsClusterParameterGroup {
     const TIMING: Timing = Timing::secs(3, 120);
     const OUTPUTS: &'static [&'static str] = &["name"];
 
+    /// It belongs to a database that goes on running.
     fn suspended(&self, spec: Spec, _level: Suspension) -> Spec {
         spec
     }

@@ -11,7 +11,8 @@
 //! or needs a migration (less storage, another key, another major version) is refused with advice.
 //!
 //! # Deletion
-//! Lifts deletion protection, takes a final snapshot and keeps the automated backups until they expire.
+//! Only a purge deletes it, and leaves no copy: lifts deletion protection, deletes its manual snapshots, then deletes it without a final
+//! snapshot and with its automated backups.
 
 use std::collections::BTreeSet;
 
@@ -283,6 +284,8 @@ impl Kind for RdsInstance {
     const TIMING: Timing = Timing::secs(600, 3600);
     const OUTPUTS: &'static [&'static str] = &["endpoint", "address", "port", "arn", "master_secret_arn"];
 
+    /// It goes on running: a stopped instance starts by itself after seven days, cannot be read at the milder levels, and takes minutes to come
+    /// back. Nobody can log in.
     fn suspended(&self, spec: Spec, _level: Suspension) -> Spec {
         spec
     }
@@ -437,24 +440,11 @@ impl Kind for RdsInstance {
                 other => other.map_err(|e| fault("rds:ModifyDBInstance", e))?,
             };
         }
-        // An instance that failed before its first backup holds nothing, and RDS cannot take a snapshot of it.
-        let nothing = rds::beyond_snapshot(&state.status) && db.latest_restorable_time().is_none();
-        let snapshot = (!nothing).then(|| rds::final_snapshot(id, &state.resource_id));
-        let deleted = rds
-            .delete_db_instance()
-            .db_instance_identifier(id)
-            .skip_final_snapshot(nothing)
-            .set_final_db_snapshot_identifier(snapshot.clone())
-            .delete_automated_backups(false)
-            .send()
-            .await;
+        rds::delete_snapshots(rds, id, &state.resource_id).await?;
+        let deleted = rds.delete_db_instance().db_instance_identifier(id).skip_final_snapshot(true).delete_automated_backups(true).send().await;
         match deleted {
             Err(e) if is(&e, ABSENT) => Ok(()),
             Err(e) if is(&e, NOT_IN_THIS_STATUS) => Err(rds::not_now("rds:DeleteDBInstance", &state.status)),
-            Err(e) if is(&e, &["DBSnapshotAlreadyExists", "DBSnapshotAlreadyExistsFault"]) => Err(fault("rds:DeleteDBInstance", e).hint(format!(
-                "an earlier deletion took {} and then did not finish, so it may miss later writes: check it, copy it under another name, delete it, then resume",
-                snapshot.unwrap_or_default()
-            ))),
             Err(e) => Err(fault("rds:DeleteDBInstance", e)),
             Ok(_) => Ok(()),
         }

@@ -18,7 +18,7 @@ pub enum Duty {
     ToCome,
     /// It still logs in with the password it had.
     OnTheWayOut,
-    /// It cannot log in, and has no password.
+    /// It cannot log in, and has no password. Sessions it has go on.
     Closed,
 }
 
@@ -44,6 +44,7 @@ pub fn login(spec: &mut Value, duty: Duty) {
         Duty::OnTheWayOut => spec["password_stays"] = json!(true),
         Duty::Closed => {
             spec["login"] = json!(false);
+            spec["sessions_stay"] = json!(true);
             if let Some(fields) = spec.as_object_mut() {
                 fields.remove("secret_arn");
             }
@@ -100,7 +101,7 @@ mod tests {
         );
         let mut first = role();
         login(&mut first, Duty::Closed);
-        assert_eq!(first, json!({"name": "tenant_a_app", "login": false, "settings": {"search_path": "tenant_a"}}));
+        assert_eq!(first, json!({"name": "tenant_a_app", "login": false, "sessions_stay": true, "settings": {"search_path": "tenant_a"}}));
     }
 
     #[test]

@@ -265,6 +265,7 @@ impl Kind for S3Bucket {
     const TIMING: Timing = Timing::secs(3, 120);
     const OUTPUTS: &'static [&'static str] = &["name", "arn"];
 
+    /// It stays: who may use it is the role's to lose. A bucket policy that denies would shut out backups and labctl as well.
     fn suspended(&self, spec: Spec, _level: Suspension) -> Spec {
         spec
     }

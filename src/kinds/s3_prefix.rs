@@ -157,6 +157,7 @@ impl Kind for S3Prefix {
     const TIMING: Timing = Timing::secs(1, 60);
     const OUTPUTS: &'static [&'static str] = &["bucket", "prefix", "uri", "arn"];
 
+    /// It stays: who may use it is the role's to lose.
     fn suspended(&self, spec: Spec, _level: Suspension) -> Spec {
         spec
     }

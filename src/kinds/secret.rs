@@ -224,6 +224,7 @@ impl Kind for Secret {
     /// The ARN stays, but what is read by it does not: roles take their passwords anew from a secret that was updated.
     const VOLATILE: &'static [&'static str] = &["arn"];
 
+    /// It stays: its value lets nobody in whose role may not log in, and what is to be resumed must find it unchanged.
     fn suspended(&self, spec: Spec, _level: Suspension) -> Spec {
         spec
     }

@@ -66,8 +66,11 @@ impl Edit for Apply {
         let named_after = current.state.named_after().to_owned();
         life.named_after = (named_after != self.spec.subdomain).then_some(named_after);
         // Numbers remembered from before a suspension mean nothing under new bounds.
-        let (before, after) = (&current.state.spec.overrides, &self.spec.overrides);
-        life.counts.retain(|service, _| ["min", "desired", "max"].map(|end| format!("{service}.{end}")).iter().all(|p| before.get(p) == after.get(p)));
+        let (before, after) = (&current.state.spec, &self.spec);
+        life.counts.retain(|service, _| {
+            let paths = ["min", "desired", "max"].map(|end| format!("{service}.{end}"));
+            before.tier == after.tier && paths.iter().all(|path| before.overrides.get(path) == after.overrides.get(path))
+        });
         Ok(DesiredState { spec: self.spec.clone(), life })
     }
 }

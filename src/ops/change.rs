@@ -15,8 +15,10 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
+use super::deliver;
 use super::edit::{Current, Edit, Verb};
 use super::error::OpError;
+use super::proof;
 use super::site::Site;
 use super::survey::{Survey, survey};
 use crate::engine::event::Listener;
@@ -58,6 +60,8 @@ pub struct Report {
     pub tenant: TenantView,
     /// How the run ended; none when there was nothing to do.
     pub outcome: Option<Outcome>,
+    /// Why a purge whose every step is done is not: something is left, or a service could not be asked.
+    pub unproven: Option<Fault>,
     /// The plan that was carried out.
     pub plan: Plan,
     /// AWS calls made, by `service:Operation`.
@@ -143,6 +147,7 @@ pub async fn preview(site: &Site, edit: &dyn Edit) -> Result<Preview, OpError> {
     // What the verb refuses is refused before anything is looked at.
     let state = edit.edit(site, current.as_ref()).await?;
     let surveyed = survey(site, &state).await?;
+    edit.agree(&surveyed.plan)?;
     Ok(Preview { current, unfinished, state, surveyed })
 }
 
@@ -210,8 +215,12 @@ impl Prepared<'_> {
     /// # Errors
     /// Only what keeps the run from beginning, or its end from being recorded. How the run ended is in the report.
     pub async fn carry_out(self, listener: &dyn Listener, stop: watch::Receiver<Stop>) -> Result<Report, OpError> {
-        let report = self.run(listener, stop).await;
+        let (site, report) = (self.site, self.run(listener, stop).await);
         self.abandon().await;
+        // Whoever was interrupted does not want to wait; the next command sends what is left.
+        if report.as_ref().is_ok_and(|r| r.outcome.as_ref().is_some_and(|o| !o.interrupted)) {
+            deliver::shortly(site).await;
+        }
         report
     }
 
@@ -233,24 +242,46 @@ impl Prepared<'_> {
             patience: self.site.patience,
         };
         let outcome = run(crew, self.plan.steps.clone()).await;
+        let proof = self.prove(&outcome, operation).await?;
         let calls = since(&before, &self.site.cx.cloud.calls().by_operation());
-        let (status, tenant_status) = self.ends_as(&outcome);
-        let summary = summary(&outcome);
+        let (certificate, unproven) = match proof {
+            None => (None, None),
+            Some(Ok(document)) => (Some(document), None),
+            Some(Err(fault)) => (None, Some(fault)),
+        };
+        let (status, tenant_status) = self.ends_as(&outcome, unproven.is_none());
+        let summary = summary(&outcome, unproven.as_ref());
         let end = operations::Outcome { status, summary: &summary, calls: &json!(calls), tenant: tenant_status };
-        if outcome.fenced {
+        let registry = &self.site.registry;
+        match certificate {
             // Whoever has taken over writes the end.
-            tracing::warn!("another process has taken over tenant {tenant}");
-        } else {
-            self.site.registry.finish_operation(&self.lease, operation, &end).await?;
+            _ if outcome.fenced => tracing::warn!("another process has taken over tenant {tenant}"),
+            Some(document) => registry.finish_purge(&self.lease, operation, &end, &document).await?,
+            None => {
+                if outcome.complete() {
+                    registry.release_names(&self.lease, &self.names()).await?;
+                }
+                registry.finish_operation(&self.lease, operation, &end).await?;
+            }
         }
-        self.report(Some(operation), Some(outcome), calls).await
+        let report = self.report(Some(operation), Some(outcome), calls).await?;
+        Ok(Report { unproven, ..report })
+    }
+
+    /// After the last deletion of a purge: is there really nothing left? None where that is not the question.
+    async fn prove(&self, outcome: &Outcome, operation: i64) -> Result<Option<Result<Value, Fault>>, OpError> {
+        if !outcome.complete() || !self.state.life.purged {
+            return Ok(None);
+        }
+        let _alive = self.lease.keep_alive();
+        proof::certify(self.site, &self.state, operation).await.map(Some)
     }
 
     async fn begin(&self) -> Result<i64, OpError> {
         let bug = |e: serde_json::Error| OpError::Bug(e.to_string());
         let (spec, life) = (serde_json::to_value(&self.state.spec).map_err(bug)?, serde_json::to_value(&self.state.life).map_err(bug)?);
         let plan = serde_json::to_value(&self.plan).map_err(bug)?;
-        let names: Vec<(String, String)> = self.desired.names.iter().map(|(kind, name)| (kind.clone(), name.clone())).collect();
+        let names = self.names();
         let facts = facts(&self.state.spec, self.desired.isolation.as_str(), &names);
         let version = self.desired.stack_version.as_str();
         let revision = NewRevision {
@@ -280,17 +311,22 @@ impl Prepared<'_> {
         Ok(self.site.registry.begin_operation(&self.lease, desired, &new).await?.operation)
     }
 
+    /// The physical names it needs: claimed before the run, and once it is done the only ones kept.
+    fn names(&self) -> Vec<(String, String)> {
+        self.desired.names.iter().map(|(kind, name)| (kind.clone(), name.clone())).collect()
+    }
+
     /// The tenant's status while the run goes on; none leaves it as it is.
     fn begins_as(&self) -> Option<TenantStatus> {
         let Current { tenant, .. } = self.current.as_ref()?;
         let life = &self.state.life;
         match tenant.status {
             _ if life.purged => Some(TenantStatus::Purging),
+            // At once: from here on it can be brought back, however far the run comes.
+            _ if life.deleted.is_some() => Some(TenantStatus::Deleted),
             // What is out of use stays so while it is changed.
-            TenantStatus::Deleted if life.deleted.is_some() => None,
             TenantStatus::Suspended if self.state.suspension().is_some() => None,
             _ if tenant.provisioned_at.is_some() => Some(TenantStatus::Updating),
-            _ if life.deleted.is_some() => None,
             _ => Some(TenantStatus::Provisioning),
         }
     }
@@ -305,8 +341,8 @@ impl Prepared<'_> {
         }
     }
 
-    fn ends_as(&self, outcome: &Outcome) -> (OperationStatus, Option<TenantStatus>) {
-        if outcome.complete() {
+    fn ends_as(&self, outcome: &Outcome, proven: bool) -> (OperationStatus, Option<TenantStatus>) {
+        if outcome.complete() && proven {
             return (OperationStatus::Done, Some(self.completes_as()));
         }
         let status = match outcome {
@@ -314,13 +350,14 @@ impl Prepared<'_> {
             o if o.interrupted => OperationStatus::Interrupted,
             _ => OperationStatus::Failed,
         };
-        let never_ready = self.current.as_ref().is_none_or(|c| c.tenant.provisioned_at.is_none()) && !self.state.life.purged;
+        let on_the_way_out = self.state.life.purged || self.state.life.deleted.is_some();
+        let never_ready = self.current.as_ref().is_none_or(|c| c.tenant.provisioned_at.is_none()) && !on_the_way_out;
         (status, never_ready.then_some(if status == OperationStatus::Interrupted { TenantStatus::Provisioning } else { TenantStatus::Failed }))
     }
 
     async fn report(&self, operation: Option<i64>, outcome: Option<Outcome>, calls: BTreeMap<String, u64>) -> Result<Report, OpError> {
         let tenant = self.site.registry.tenant_view(&self.plan.tenant).await?;
-        Ok(Report { operation, verb: self.verb, tenant, outcome, plan: self.plan.clone(), calls, took: self.began.elapsed() })
+        Ok(Report { operation, verb: self.verb, tenant, outcome, unproven: None, plan: self.plan.clone(), calls, took: self.began.elapsed() })
     }
 }
 
@@ -340,7 +377,7 @@ fn since(before: &BTreeMap<String, u64>, after: &BTreeMap<String, u64>) -> BTree
     after.iter().map(|(call, n)| (call.clone(), n - before.get(call).copied().unwrap_or(0))).filter(|(_, n)| *n > 0).collect()
 }
 
-fn summary(outcome: &Outcome) -> Value {
+fn summary(outcome: &Outcome, unproven: Option<&Fault>) -> Value {
     let ended = |end: &End| match end {
         End::Done(action) => json!({ "end": action }),
         End::Failed(fault) => json!(Ended { end: "failed", fault: Some(fault) }),
@@ -348,10 +385,14 @@ fn summary(outcome: &Outcome) -> Value {
         End::Skipped(because) => json!({"end": "skipped", "because": because}),
     };
     let seconds = |d: &Duration| (d.as_secs_f64() * 1000.0).round() / 1000.0;
-    json!({
+    let mut summary = json!({
         "steps": outcome.ends.iter().map(|(address, end)| (address.to_string(), ended(end))).collect::<BTreeMap<_, _>>(),
         "seconds": outcome.took.iter().map(|(address, took): (&Address, &Duration)| (address.to_string(), seconds(took))).collect::<BTreeMap<_, _>>(),
         "total_seconds": seconds(&outcome.total),
         "interrupted": outcome.interrupted,
-    })
+    });
+    if let Some(fault) = unproven {
+        summary["unproven"] = json!(fault);
+    }
+    summary
 }

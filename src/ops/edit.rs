@@ -5,6 +5,7 @@ use async_trait::async_trait;
 use super::error::OpError;
 use super::site::Site;
 pub use super::verb::Verb;
+use crate::plan::Plan;
 use crate::plan::life::DesiredState;
 use crate::registry::{Operation, Tenant};
 
@@ -39,4 +40,12 @@ pub trait Edit: Send + Sync {
     /// # Errors
     /// Why this tenant cannot be edited so.
     async fn edit(&self, site: &Site, current: Option<&Current>) -> Result<DesiredState, OpError>;
+
+    /// Whether the plan that was made of it is the one that was meant. Only a plan from a file has been seen before.
+    ///
+    /// # Errors
+    /// [`OpError::StalePlan`].
+    fn agree(&self, _plan: &Plan) -> Result<(), OpError> {
+        Ok(())
+    }
 }

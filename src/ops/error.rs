@@ -1,10 +1,14 @@
-//! What can go wrong with a verb before its run begins. How a run ended is not an error but a [`Report`](super::apply::Report).
+//! What can go wrong with a verb before its run begins. How a run ended is not an error but a [`Report`](super::change::Report).
+
+use chrono::{DateTime, Utc};
 
 use super::verb::Verb;
 use crate::engine::fault::Fault;
+use crate::engine::kind::{Address, Suspension};
 use crate::plan;
-use crate::registry::{RegistryError, TenantStatus};
+use crate::registry::{Hold, RegistryError, TenantStatus};
 use crate::spec::Invalid;
+use crate::stack::overrides::Refusal;
 use crate::tenantdb::migrations::BadFile;
 
 /// Why a verb did not come to its run.
@@ -64,6 +68,68 @@ pub enum OpError {
         /// What was asked for.
         verb: Verb,
     },
+    /// The tenant is out of use, and the verb is for one in use.
+    #[error("tenant `{tenant}` is suspended ({level}{}): {verb} is not for it", reason.as_ref().map_or_else(String::new, |r| format!(": {r}")))]
+    Suspended {
+        /// The tenant's id.
+        tenant: String,
+        /// How far.
+        level: Suspension,
+        /// The operator's words.
+        reason: Option<String>,
+        /// What was asked for.
+        verb: Verb,
+    },
+    /// The tier does not allow it.
+    #[error("{verb} of tenant `{tenant}` goes beyond what its tier allows")]
+    OutOfBounds {
+        /// The tenant's id.
+        tenant: String,
+        /// What was asked for.
+        verb: Verb,
+        /// What is refused, and what is allowed.
+        refused: Vec<Refusal>,
+    },
+    /// The tenant has no such service, or the tier fixes what was to be changed of it.
+    #[error("{verb} of tenant `{tenant}`: tier {tier} has no service `{service}` for that")]
+    NoSuchService {
+        /// The tenant's id.
+        tenant: String,
+        /// Its tier.
+        tier: String,
+        /// What was asked for.
+        verb: Verb,
+        /// The service that was said.
+        service: String,
+        /// Those there are.
+        known: Vec<String>,
+    },
+    /// It was begun and never came to be ready.
+    #[error("tenant `{tenant}` is {status} and was never ready: there is nothing to {verb}")]
+    NeverReady {
+        /// The tenant's id.
+        tenant: String,
+        /// How it stands.
+        status: TenantStatus,
+        /// What was asked for.
+        verb: Verb,
+    },
+    /// A purge before its date.
+    #[error("tenant `{tenant}` may be purged from {} on", purge_after.format("%Y-%m-%d %H:%M UTC"))]
+    TooEarly {
+        /// The tenant's id.
+        tenant: String,
+        /// From when on it may.
+        purge_after: DateTime<Utc>,
+    },
+    /// A purge of a tenant with holds in force.
+    #[error("tenant `{tenant}` is held and cannot be purged")]
+    Held {
+        /// The tenant's id.
+        tenant: String,
+        /// Why.
+        holds: Vec<Hold>,
+    },
     /// There is no tenant of that id.
     #[error("there is no tenant `{tenant}`")]
     NoSuchTenant {
@@ -103,6 +169,20 @@ pub enum OpError {
         /// Why.
         problems: Vec<plan::Problem>,
     },
+    /// The plan from a file is not what would be done now.
+    #[error("the plan for tenant `{tenant}` is stale")]
+    StalePlan {
+        /// The tenant's id.
+        tenant: String,
+        /// What has moved since it was made.
+        moved: Vec<String>,
+    },
+    /// The file holds no plan that could be carried out.
+    #[error("the file holds no plan of labctl's: {why}")]
+    NoPlan {
+        /// Why not.
+        why: String,
+    },
     /// The operation is over.
     #[error("operation {operation} is {status}: there is nothing to resume")]
     NothingToResume {
@@ -110,6 +190,14 @@ pub enum OpError {
         operation: i64,
         /// How it stands.
         status: crate::registry::OperationStatus,
+    },
+    /// The world is not as an operator said of a step in doubt.
+    #[error("{address} is not as you say: {why}")]
+    Finding {
+        /// Where.
+        address: Address,
+        /// What was found instead.
+        why: String,
     },
     /// This should not be possible.
     #[error("{0}")]

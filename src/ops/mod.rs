@@ -9,17 +9,39 @@
 //! * [`fleet_health`]: the databases of many tenants, as they are now.
 //! * [`rotate`]: credentials, by two logins in turn.
 //! * [`credentials`]: what a tenant logs in with.
+//! * [`scale`]: numbers of tasks and the size of the database, within the tier's bounds.
+//! * [`deploy`]: another image.
+//! * [`suspend`], [`resume`]: out of use, and back.
+//! * [`delete`], [`undelete`], [`purge`]: the end of a tenant's life, and [`proof`], that nothing is left of it.
+//! * [`approved`]: a plan in a file, carried out later as it is or refused.
+//! * [`drift`]: where the world differs from what is wanted, of one tenant or all. Never writes.
+//! * [`rename`]: another display name or subdomain.
+//! * [`deliver`]: lifecycle events, from the registry's outbox to their receivers.
+//! * [`settle`]: what an operator settles of an operation that no run can: given up, or looked at.
 //! * [`error`]: what can go wrong, one type for all verbs.
 
 pub mod apply;
+pub mod approved;
 pub mod change;
 pub mod credentials;
+pub mod delete;
+pub mod deliver;
+pub mod deploy;
+pub mod drift;
 pub mod edit;
 pub mod error;
 pub mod fleet_health;
+pub mod proof;
+pub mod purge;
+pub mod rename;
+pub mod resume;
 pub mod rotate;
+pub mod scale;
+pub mod settle;
 pub mod site;
 pub mod survey;
+pub mod suspend;
+pub mod undelete;
 pub mod verb;
 
 pub use error::OpError;

@@ -8,8 +8,10 @@ use secrecy::SecretString;
 use serde_json::Value;
 use uuid::Uuid;
 
+use super::deliver;
 use super::error::{OpError, outside};
 use crate::cloud::{Cloud, Reach, fault::fault};
+use crate::config::Events;
 use crate::engine::fault::Fault;
 use crate::engine::pace::{Pacer, Patience};
 use crate::kinds::Cx;
@@ -50,6 +52,8 @@ pub struct Reachable {
     pub tls: tenantdb::Tls,
     /// Certificate authorities to trust beside the system's.
     pub root_cert: Option<PathBuf>,
+    /// Who is told of what becomes of tenants.
+    pub events: Events,
 }
 
 /// An open place: what every verb works with.
@@ -66,6 +70,8 @@ pub struct Site {
     pub platform: Value,
     /// What tiers mean.
     pub stacks: Stacks,
+    /// Who is told of what becomes of tenants.
+    pub events: Events,
     /// Who acts.
     pub holder: Holder,
     /// Rates of all runs of this process.
@@ -91,7 +97,7 @@ pub async fn registry(place: &mut Reachable, cloud: &Cloud) -> Result<Registry, 
         let port = port.parse().map_err(|_| unusable(place, format!("the tunnel of {endpoint} leads to no port")))?;
         (settings.host, settings.port) = (host.to_owned(), port);
     }
-    Ok(Registry::open(&settings))
+    Ok(Registry::open(&settings).telling(deliver::receivers(&place.events)))
 }
 
 fn tunnels(place: &Reachable) -> Result<Tunnels, OpError> {
@@ -130,6 +136,7 @@ impl Site {
             registry,
             registry_id: registry_id?,
             platform: place.platform,
+            events: place.events,
             stacks,
             holder,
             pacer: Arc::new(Pacer::default()),

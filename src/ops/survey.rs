@@ -6,12 +6,12 @@ use super::error::{OpError, outside};
 use super::site::Site;
 use crate::cloud::tags::owned;
 use crate::engine::kind::{Address, find};
-use crate::engine::look::look;
+use crate::engine::look::{World, look};
 use crate::engine::step::{Recorded, Wanted};
 use crate::kinds::KINDS;
 use crate::plan::life::DesiredState;
 use crate::plan::{self, Plan};
-use crate::registry::{ResourceStatus, Tenant};
+use crate::registry::{Resource, ResourceStatus, Tenant};
 use crate::spec::Invalid;
 use crate::stack::{Desired, resolve};
 
@@ -25,11 +25,46 @@ pub struct Survey {
     pub plan: Plan,
 }
 
+/// All there is to make a plan from.
+struct Sights {
+    tenant: Option<Tenant>,
+    desired: Desired,
+    wanted: Vec<Wanted>,
+    recorded: Vec<Recorded>,
+    world: World,
+}
+
 /// Looks at everything a plan for this state is made from, and makes the plan.
 ///
 /// # Errors
 /// [`OpError::Spec`], [`OpError::OtherStack`], [`OpError::Outside`], [`OpError::Registry`].
 pub async fn survey(site: &Site, state: &DesiredState) -> Result<Survey, OpError> {
+    let Sights { tenant, desired, wanted, recorded, world } = sights(site, state).await?;
+    let input = plan::Input {
+        tenant: &state.spec.id,
+        wanted: &wanted,
+        recorded: &recorded,
+        world: &world,
+        may_delete_data: state.life.purged,
+        as_found: is_deleted(state),
+    };
+    let plan = Plan::make(&input, KINDS);
+    let wrong = plan::check::check(&plan, KINDS, state.life.purged);
+    if plan.problems.is_empty() && !wrong.is_empty() {
+        return Err(OpError::Bug(format!("the plan does not hold together: {}", wrong.join("; "))));
+    }
+    Ok(Survey { tenant, desired, plan })
+}
+
+/// What there is of a tenant in this state, address by address.
+///
+/// # Errors
+/// As [`survey`].
+pub async fn world(site: &Site, state: &DesiredState) -> Result<World, OpError> {
+    Ok(sights(site, state).await?.world)
+}
+
+async fn sights(site: &Site, state: &DesiredState) -> Result<Sights, OpError> {
     let spec = &state.spec;
     let desired = desired(site, state)?;
     let (tenant, resources) = tokio::try_join!(site.registry.find_tenant(&spec.id), site.registry.resources(&spec.id))?;
@@ -39,27 +74,29 @@ pub async fn survey(site: &Site, state: &DesiredState) -> Result<Survey, OpError
         return Err(OpError::OtherStack { tenant: spec.id.clone(), is: tenant.stack.clone(), wanted: spec.stack.clone() });
     }
     let wanted = wanted(site, &desired, state)?;
-    let recorded: Vec<Recorded> = resources
-        .into_iter()
-        .filter(|r| r.status != ResourceStatus::Deleted)
-        .map(|r| Recorded {
-            id: r.recorded().map(ToOwned::to_owned),
-            intent: r.intent().map(ToOwned::to_owned),
-            finished: r.status == ResourceStatus::Ready,
-            spec: r.spec,
-            address: r.address,
-            tags: r.tags,
-            position: r.position,
-        })
-        .collect();
+    let recorded = recorded(resources);
     let world = look(&site.cx, KINDS, &wanted, &recorded, site.patience).await.map_err(outside(format!("look at what tenant `{}` has", spec.id)))?;
-    let input = plan::Input { tenant: &spec.id, wanted: &wanted, recorded: &recorded, world: &world, may_delete_data: state.life.purged };
-    let plan = Plan::make(&input, KINDS);
-    let wrong = plan::check::check(&plan, KINDS, state.life.purged);
-    if plan.problems.is_empty() && !wrong.is_empty() {
-        return Err(OpError::Bug(format!("the plan does not hold together: {}", wrong.join("; "))));
-    }
-    Ok(Survey { tenant, desired, plan })
+    Ok(Sights { tenant, desired, wanted, recorded, world })
+}
+
+/// Deleted and not purged: it is put out of use as it is found.
+fn is_deleted(state: &DesiredState) -> bool {
+    state.life.deleted.is_some() && !state.life.purged
+}
+
+/// What planner and engine need to know of what the registry has.
+pub(super) fn recorded(resources: Vec<Resource>) -> Vec<Recorded> {
+    let there = resources.into_iter().filter(|r| r.status != ResourceStatus::Deleted);
+    let row = |r: Resource| Recorded {
+        id: r.recorded().map(ToOwned::to_owned),
+        intent: r.intent().map(ToOwned::to_owned),
+        finished: r.status == ResourceStatus::Ready,
+        spec: r.spec,
+        address: r.address,
+        tags: r.tags,
+        position: r.position,
+    };
+    there.map(row).collect()
 }
 
 /// What the state means in this place, for a tenant in use. Touches nothing.
@@ -87,7 +124,7 @@ pub fn desired(site: &Site, state: &DesiredState) -> Result<Desired, OpError> {
 }
 
 /// Every resource with its tags, as it shall be: as the stack says, or as far out of use as the state says, or not at all.
-fn wanted(site: &Site, desired: &Desired, state: &DesiredState) -> Result<Vec<Wanted>, OpError> {
+pub(super) fn wanted(site: &Site, desired: &Desired, state: &DesiredState) -> Result<Vec<Wanted>, OpError> {
     if state.life.purged {
         return Ok(Vec::new());
     }

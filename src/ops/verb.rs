@@ -2,12 +2,12 @@
 
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::registry::TenantStatus;
 
 /// Which verb was asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verb {
     /// The tenant must not exist; a create of the same spec that was cut off is continued.
@@ -62,7 +62,8 @@ impl Verb {
             TenantStatus::Deleted => matches!(self, Self::Continue | Self::Delete | Self::Undelete | Self::Purge),
             TenantStatus::Purging => matches!(self, Self::Continue | Self::Purge),
             TenantStatus::Purged => matches!(self, Self::Create | Self::Apply),
-            _ => !matches!(self, Self::Undelete | Self::Purge),
+            // An undelete that stopped part-way has left `deleted` behind already.
+            _ => self != Self::Purge,
         }
     }
 }
@@ -96,7 +97,7 @@ mod tests {
         assert_eq!(fits(TenantStatus::Deleted), "delete undelete purge");
         assert_eq!(fits(TenantStatus::Purging), "purge");
         assert_eq!(fits(TenantStatus::Purged), "create apply");
-        assert_eq!(fits(TenantStatus::Active), "create apply suspend resume scale deploy rename rotate delete");
+        assert_eq!(fits(TenantStatus::Active), "create apply suspend resume scale deploy rename rotate delete undelete");
         assert_eq!(fits(TenantStatus::Suspended), fits(TenantStatus::Failed));
         assert!([TenantStatus::Deleted, TenantStatus::Purging].into_iter().all(|s| Verb::Continue.fits(s)));
     }

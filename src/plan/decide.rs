@@ -148,6 +148,19 @@ pub(super) fn unsettle<C>(steps: &mut [Step], kinds: Kinds<C>) {
     }
 }
 
+/// Leaves out what is not there, and whatever refers to it. Steps come in an order in which each follows what it needs.
+pub(super) fn leave_out_creates(steps: &mut Vec<Step>) {
+    let mut there: BTreeSet<Address> = BTreeSet::new();
+    steps.retain_mut(|step| {
+        let all_there = refs(&step.spec).into_iter().all(|r| there.contains(&Address::new(&step.address.tenant, r.kind, r.name)));
+        if step.action == Action::Create || !all_there {
+            return false;
+        }
+        step.needs.retain(|need| there.contains(need));
+        there.insert(step.address.clone())
+    });
+}
+
 /// The steps of what is on record and no longer wanted: deleted once all that is wanted is done, in the reverse of the order it was
 /// made in.
 pub(super) fn leftovers<C>(input: &Input<'_>, kinds: Kinds<C>, before: &[Step], problems: &mut Vec<Problem>) -> Vec<Step> {

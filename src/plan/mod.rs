@@ -3,10 +3,14 @@
 //! * [`decide`]: what is to be done at each address, and why.
 //! * [`life`]: what verbs have made of a tenant since its spec was written.
 //! * [`rotation`]: how far the rotation of credentials has come.
+//! * [`drift`]: where the world differs from what is wanted, apart from any plan.
+//! * [`difference`]: how two desired states differ.
 //! * [`check`]: holds a finished plan to its invariants, apart from the code that made it.
 
 pub mod check;
 pub mod decide;
+pub mod difference;
+pub mod drift;
 pub mod life;
 pub mod rotation;
 
@@ -59,6 +63,9 @@ pub struct Input<'a> {
     pub world: &'a World,
     /// Whether what holds data may be deleted (`purge`).
     pub may_delete_data: bool,
+    /// Whether only what is there is brought to its wanted state, nothing is made and nothing is removed (`delete`: a tenant on its way
+    /// out gets nothing new, and keeps all it has until it is purged).
+    pub as_found: bool,
 }
 
 /// How many steps of which action.
@@ -81,10 +88,16 @@ impl Plan {
     pub fn make<C>(input: &Input<'_>, kinds: Kinds<C>) -> Self {
         let order = order(input.wanted);
         let mut problems = Vec::new();
-        let mut steps: Vec<Step> = order.iter().map(|w| decide::wanted(input, kinds, w, &mut problems)).collect();
+        let on_record = |w: &&&Wanted| !input.as_found || input.recorded.iter().any(|r| r.address == w.address);
+        let mut steps: Vec<Step> = order.iter().filter(on_record).map(|w| decide::wanted(input, kinds, w, &mut problems)).collect();
+        if input.as_found {
+            decide::leave_out_creates(&mut steps);
+        }
         decide::unsettle(&mut steps, kinds);
-        let leftovers = decide::leftovers(input, kinds, &steps, &mut problems);
-        steps.extend(leftovers);
+        if !input.as_found {
+            let leftovers = decide::leftovers(input, kinds, &steps, &mut problems);
+            steps.extend(leftovers);
+        }
         Self { version: VERSION, tenant: input.tenant.to_owned(), steps, problems }
     }
 

@@ -43,10 +43,16 @@ pub struct AuditRow {
 /// What the verification found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct AuditReport {
-    /// Rows looked at.
+    /// Rows that are right.
     pub rows: i64,
-    /// The hash of the last good row.
+    /// When the first of them was written.
+    pub from: Option<DateTime<Utc>>,
+    /// When the last of them was written.
+    pub to: Option<DateTime<Utc>>,
+    /// The hash of the last of them.
     pub head: String,
+    /// Which of them has the hash that was kept from earlier; none where none was asked for, or none has it.
+    pub kept: Option<i64>,
     /// The first thing wrong, if any.
     pub broken: Option<Broken>,
 }
@@ -93,13 +99,24 @@ impl Registry {
     /// # Errors
     /// Only those of reaching the registry.
     pub async fn audit_rows(&self, tenant: Option<&str>, limit: i64) -> Result<Vec<AuditRow>> {
-        let found: Vec<Json<AuditRow>> =
-            sqlx::query_scalar("SELECT to_jsonb(a) FROM labctl.audit a WHERE $1::text IS NULL OR tenant = $1 ORDER BY seq DESC LIMIT $2")
-                .bind(tenant)
-                .bind(limit)
-                .fetch_all(self.pool().await?)
-                .await
-                .map_err(|e| self.sql(e))?;
+        self.audit_since(tenant, None, limit).await
+    }
+
+    /// The latest rows not older than that, newest first; a limit of 0 means all of them.
+    ///
+    /// # Errors
+    /// Only those of reaching the registry.
+    pub async fn audit_since(&self, tenant: Option<&str>, since: Option<DateTime<Utc>>, limit: i64) -> Result<Vec<AuditRow>> {
+        let found: Vec<Json<AuditRow>> = sqlx::query_scalar(
+            "SELECT to_jsonb(a) FROM labctl.audit a
+             WHERE ($1::text IS NULL OR tenant = $1) AND ($2::timestamptz IS NULL OR at >= $2) ORDER BY seq DESC LIMIT nullif($3, 0)",
+        )
+        .bind(tenant)
+        .bind(since)
+        .bind(limit)
+        .fetch_all(self.pool().await?)
+        .await
+        .map_err(|e| self.sql(e))?;
         Ok(found.into_iter().map(|Json(row)| row).collect())
     }
 
@@ -108,10 +125,19 @@ impl Registry {
     /// # Errors
     /// Only those of reaching the registry; a broken chain is a finding, not an error.
     pub async fn verify_audit(&self) -> Result<AuditReport> {
+        self.verify_audit_with(None).await
+    }
+
+    /// [`Registry::verify_audit`], and looks for a hash that was kept from earlier: while it is in the chain, nothing up to it was changed,
+    /// whatever the registry itself says of its end.
+    ///
+    /// # Errors
+    /// Only those of reaching the registry.
+    pub async fn verify_audit_with(&self, kept: Option<&str>) -> Result<AuditReport> {
         // The end first: rows appended while we walk must not look like rows it does not know of.
         let (end, end_hash): (i64, String) =
             sqlx::query_as("SELECT seq, hash FROM labctl.audit_head").fetch_one(self.pool().await?).await.map_err(|e| self.sql(e))?;
-        let mut walk = Walk { seq: 0, head: "0".repeat(64) };
+        let mut walk = Walk::from_the_start(kept);
         loop {
             let page: Vec<Raw> = sqlx::query_as(
                 r#"SELECT seq, to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), who, host, action, tenant, detail::text, prev_hash, hash
@@ -126,11 +152,11 @@ impl Registry {
             for row in page {
                 let seq = row.0;
                 if let Err(why) = walk.step(row) {
-                    return Ok(AuditReport { rows: walk.seq, head: walk.head, broken: Some(Broken { seq, why }) });
+                    return Ok(walk.report(Some(Broken { seq, why })));
                 }
                 if seq == end && walk.head != end_hash {
                     let why = "it is not the row the registry noted as the end".to_owned();
-                    return Ok(AuditReport { rows: seq, head: walk.head, broken: Some(Broken { seq, why }) });
+                    return Ok(walk.report(Some(Broken { seq, why })));
                 }
             }
             if read == 0 {
@@ -138,16 +164,29 @@ impl Registry {
             }
         }
         let broken = (walk.seq < end).then(|| Broken { seq: walk.seq + 1, why: format!("rows {} to {end} are missing", walk.seq + 1) });
-        Ok(AuditReport { rows: walk.seq, head: walk.head, broken })
+        Ok(walk.report(broken))
     }
 }
 
-struct Walk {
+struct Walk<'a> {
     seq: i64,
     head: String,
+    from: Option<String>,
+    to: Option<String>,
+    kept: Option<&'a str>,
+    found: Option<i64>,
 }
 
-impl Walk {
+impl<'a> Walk<'a> {
+    fn from_the_start(kept: Option<&'a str>) -> Self {
+        Self { seq: 0, head: "0".repeat(64), from: None, to: None, kept, found: None }
+    }
+
+    fn report(self, broken: Option<Broken>) -> AuditReport {
+        let time = |text: Option<String>| text.and_then(|t| DateTime::parse_from_rfc3339(&t).ok()).map(|t| t.to_utc());
+        AuditReport { rows: self.seq, from: time(self.from), to: time(self.to), head: self.head, kept: self.found, broken }
+    }
+
     fn step(&mut self, (seq, at, who, host, action, tenant, detail, prev, hash): Raw) -> std::result::Result<(), String> {
         if seq != self.seq + 1 {
             return Err(format!("rows {} to {} are missing", self.seq + 1, seq - 1));
@@ -159,7 +198,12 @@ impl Walk {
             return Err("it was changed after it was written".into());
         }
         self.seq = seq;
+        if self.kept == Some(hash.as_str()) {
+            self.found = Some(seq);
+        }
         self.head = hash;
+        self.from.get_or_insert_with(|| at.clone());
+        self.to = Some(at);
         Ok(())
     }
 }
@@ -191,7 +235,7 @@ mod tests {
     #[test]
     fn a_gap_and_a_wrong_link_are_named() {
         let row = |seq, prev: &str| (seq, "t".into(), "w".into(), "h".into(), "a".into(), None, "{}".into(), prev.into(), "x".into());
-        let mut walk = Walk { seq: 4, head: "h4".into() };
+        let mut walk = Walk { seq: 4, head: "h4".into(), ..Walk::from_the_start(None) };
         assert_eq!(walk.step(row(7, "h4")), Err("rows 5 to 6 are missing".into()));
         assert_eq!(walk.step(row(5, "other")), Err("it does not follow from the row before".into()));
         assert_eq!(walk.step(row(5, "h4")), Err("it was changed after it was written".into()));

@@ -121,9 +121,22 @@ pub enum RegistryError {
         /// How it ended.
         status: OperationStatus,
     },
+    /// Only a step in doubt is for an operator to settle.
+    #[error("step {address} of operation {operation} is {status}, not in doubt")]
+    NotInDoubt {
+        /// The operation's number.
+        operation: i64,
+        /// Where.
+        address: String,
+        /// How it stands.
+        status: String,
+    },
     /// The database refuses that move of a tenant's status.
     #[error("{0}")]
     IllegalMove(String),
+    /// A hold stands in the way of a purge, or a purge in the way of a hold.
+    #[error("{0}")]
+    Held(String),
     /// The database refuses to change what is written for ever.
     #[error("{0}")]
     Immutable(String),
@@ -157,7 +170,9 @@ impl RegistryError {
             Self::NameTaken { .. } => "name_taken",
             Self::Unfinished { .. } => "unfinished_operation",
             Self::Finished { .. } => "finished_operation",
+            Self::NotInDoubt { .. } => "not_in_doubt",
             Self::IllegalMove(_) => "illegal_move",
+            Self::Held(_) => "held",
             Self::Immutable(_) => "immutable",
             Self::Database { .. } => "registry_error",
         }
@@ -172,6 +187,8 @@ impl RegistryError {
             Self::NotFound { what, .. } => match *what {
                 "tenant" => "`labctl tenant list` lists them; a new one is made from a spec: `labctl tenant create tenants/ID.toml`".into(),
                 "operation" => "`labctl operation list` lists them".into(),
+                "hold" => "`labctl tenant hold list ID` lists them".into(),
+                "certificate" => "one is written at the end of `labctl tenant purge ID`".into(),
                 _ => return None,
             },
             // A holder that died on this machine is found out at once; on another one its lease runs out.
@@ -219,6 +236,7 @@ impl RegistryError {
         match e.code() {
             "LC001" => Self::IllegalMove(message),
             "LC002" => Self::Immutable(message),
+            "LC003" => Self::Held(message),
             // undefined_table, invalid_schema_name
             "42P01" | "3F000" => Self::NotInitialised { at: at.to_owned() },
             // read_only_sql_transaction, lock_not_available, query_canceled; 08 connection, 28 authorisation, 3D no such database,

@@ -133,7 +133,7 @@ const IN_DOUBT: &str = fenced!(
 const SKIPPED: &str =
     fenced!(step!("skipped", "'keep'", "finished_at = excluded.finished_at, fault = NULL, because = excluded.because"), "SELECT FROM mine, step");
 
-fn statement(entry: &Entry) -> (&'static str, Value) {
+pub(super) fn statement(entry: &Entry) -> (&'static str, Value) {
     match entry {
         Entry::Intended { token, attempt, spec } => (INTENDED, json!({"token": token, "attempt": attempt, "spec": spec})),
         Entry::Created { id } => (CREATED, json!({"id": id})),

@@ -65,13 +65,16 @@ pub struct LeaseInfo {
     pub expired: bool,
     /// Since it was taken, by the database's clock.
     pub held_seconds: i64,
+    /// Since the last sign of life, by the database's clock.
+    pub heartbeat_seconds: i64,
 }
 
 /// A lease as a JSON object, as [`LeaseInfo`] reads it.
 macro_rules! lease_row {
     () => {
         "to_jsonb(l) || jsonb_build_object('expired', l.expires_at <= clock_timestamp(),
-            'held_seconds', extract(epoch FROM clock_timestamp() - l.acquired_at)::bigint)"
+            'held_seconds', extract(epoch FROM clock_timestamp() - l.acquired_at)::bigint,
+            'heartbeat_seconds', extract(epoch FROM clock_timestamp() - l.heartbeat_at)::bigint)"
     };
 }
 
@@ -269,7 +272,7 @@ impl Registry {
     ///
     /// # Errors
     /// Only those of reaching the registry.
-    pub async fn break_lease(&self, tenant: &str, by: &Holder) -> Result<Option<LeaseInfo>> {
+    pub async fn break_lease(&self, tenant: &str, by: &Holder, reason: Option<&str>) -> Result<Option<LeaseInfo>> {
         let mut tx = self.begin().await?;
         let row: Option<Json<LeaseInfo>> =
             sqlx::query_scalar(concat!("SELECT ", lease_row!(), " FROM labctl.leases l WHERE tenant = $1 AND holder IS NOT NULL FOR UPDATE"))
@@ -283,7 +286,8 @@ impl Registry {
             .execute(&mut *tx)
             .await
             .map_err(|e| self.sql(e))?;
-        let detail = json!({"holder": broken.holder, "host": broken.host, "pid": broken.process.pid, "what": broken.what, "epoch": broken.epoch});
+        let (process, what) = (&broken.process, &broken.what);
+        let detail = json!({"holder": broken.holder, "host": broken.host, "pid": process.pid, "what": what, "epoch": broken.epoch, "reason": reason});
         self.audit_in(&mut tx, by, "lock.break", Some(tenant), &detail).await?;
         self.commit(tx).await?;
         Ok(Some(broken))

@@ -9,9 +9,12 @@
 //! * [`error`]: what can go wrong, and which SQL error is which.
 //! * [`tenants`], [`revisions`], [`names`], [`resources`], [`operations`]: one file per table, with its types and queries.
 //! * [`data`]: where tenants' data is.
+//! * [`outbox`]: lifecycle events and their deliveries.
+//! * `abort`, `resolve`: an operator settles what no run can.
 //! * [`journal`]: [`crate::engine::journal::Journal`], one round trip per entry.
 //! * [`lease`]: [`crate::engine::lease::Lease`]; [`process`] tells whether a holder still lives.
 //! * [`pgpass`]: passwords from a libpq password file.
+//! * [`holds`], [`certificates`]: what keeps a tenant from being purged, and what a purge leaves behind in writing.
 //! * [`audit`]: the hash chain and its verification.
 //! * `schema`: migrations.
 //!
@@ -22,24 +25,31 @@
 //! pooler in transaction mode must support them.
 
 pub mod audit;
+pub mod certificates;
 pub mod data;
 pub mod error;
+pub mod holds;
 pub mod journal;
 pub mod lease;
 pub mod names;
 pub mod operations;
+pub mod outbox;
 pub mod pgpass;
 pub mod process;
+pub mod resolve;
 pub mod resources;
 pub mod revisions;
 pub mod tenants;
 
+mod abort;
+mod operation_rows;
 mod schema;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions, PgSslMode};
@@ -49,7 +59,9 @@ use tokio::sync::OnceCell;
 use tokio::time::timeout;
 use uuid::Uuid;
 
+pub use certificates::Certificate;
 pub use error::{RegistryError, Result};
+pub use holds::Hold;
 pub use journal::OperationJournal;
 pub use lease::{HeldLease, Holder, LeaseInfo};
 pub use operations::{Operation, OperationDetail, OperationFilter, OperationStatus};
@@ -100,6 +112,8 @@ pub struct Settings {
 #[derive(Clone)]
 pub struct Registry {
     inner: Arc<Inner>,
+    /// To whom lifecycle events go.
+    receivers: Arc<[String]>,
 }
 
 struct Inner {
@@ -188,7 +202,7 @@ impl Registry {
             })
             .connect_lazy_with(options.clone());
         let at = format!("{}:{}/{}", settings.host, settings.port, settings.database);
-        Self { inner: Arc::new(Inner { pool, options, at, id: OnceCell::new() }) }
+        Self { inner: Arc::new(Inner { pool, options, at, id: OnceCell::new() }), receivers: Arc::new([]) }
     }
 
     /// [`Registry::open`], and makes sure that it answers and is of our version.
@@ -301,6 +315,14 @@ impl Registry {
             Err(RegistryError::NotInitialised { .. }) => Ok(empty),
             Err(e) => Err(e),
         }
+    }
+
+    /// The time by the database's clock, which all dates on record are of.
+    ///
+    /// # Errors
+    /// Only those of reaching the registry.
+    pub async fn now(&self) -> Result<DateTime<Utc>> {
+        sqlx::query_scalar("SELECT clock_timestamp()").fetch_one(self.pool().await?).await.map_err(|e| self.sql(e))
     }
 
     /// Closes all connections. Worth calling before the process ends: the server then need not find out by itself.

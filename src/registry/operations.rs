@@ -1,4 +1,5 @@
-//! Operations: the durable runs of plans, and their steps. A tenant has one unfinished operation at most; the database sees to it.
+//! Operations: the durable runs of plans, and their steps. A tenant has one unfinished operation at most; the database sees to it. What
+//! tells of one to the outside is written with it: an audit row, and a lifecycle event.
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,6 +11,7 @@ use sqlx::PgConnection;
 use sqlx::types::Json;
 
 use super::error::{RegistryError, Result};
+use super::outbox::Lifecycle;
 use super::tenants::is_unique_violation;
 use super::{Facts, HeldLease, NewRevision, Registry, TenantStatus};
 use crate::engine::fault::Fault;
@@ -148,6 +150,8 @@ pub struct StepRow {
     pub id: Option<String>,
     /// The lease's epoch under which it was last written.
     pub epoch: Option<i64>,
+    /// When it came into the plan of the last attempt.
+    pub planned_at: Option<DateTime<Utc>>,
     /// When the last create was about to be called.
     pub intended_at: Option<DateTime<Utc>>,
     /// When its id was known.
@@ -255,6 +259,7 @@ impl Registry {
     pub async fn begin_operation(&self, lease: &HeldLease, desired: Desired<'_>, new: &NewOperation<'_>) -> Result<Begun> {
         let tenant = lease.tenant();
         let mut tx = self.begin_fenced(lease).await?;
+        let lifecycle = self.lifecycle(&mut tx, tenant, desired, new.verb).await?;
         let revision = match desired {
             Desired::New(facts, revision) => self.register(&mut tx, lease, facts, revision).await?,
             Desired::Changed { parent, facts, revision } => self.revise(&mut tx, lease, parent, facts, revision).await?,
@@ -264,7 +269,7 @@ impl Registry {
             self.move_status(&mut tx, tenant, status).await?;
         }
         if let Some(old) = new.supersede {
-            self.supersede(&mut tx, tenant, old).await?;
+            self.supersede(&mut tx, lease, old).await?;
         }
         let inserted: sqlx::Result<i64> = sqlx::query_scalar(
             "INSERT INTO labctl.operations (tenant, verb, revision, who, host, pid, command, version, plan)
@@ -287,7 +292,8 @@ impl Registry {
             Err(e) => return Err(self.sql(e)),
         };
         self.put_steps(&mut tx, tenant, operation, new.steps).await?;
-        let detail = json!({"operation": operation, "verb": new.verb, "revision": revision, "status": new.status});
+        self.tell_begun(&mut tx, lease, operation, lifecycle).await?;
+        let detail = json!({"operation": operation, "verb": new.verb, "revision": revision, "status": new.status, "supersedes": new.supersede});
         self.audit_in(&mut tx, lease.holder(), "operation.begin", Some(tenant), &detail).await?;
         self.commit(tx).await?;
         Ok(Begun { operation, revision })
@@ -306,18 +312,26 @@ impl Registry {
         }
     }
 
-    async fn supersede(&self, tx: &mut PgConnection, tenant: &str, operation: i64) -> Result<()> {
-        sqlx::query(
+    /// What the operation does to the tenant, told before the tenant is changed: its tier is compared with the one it has.
+    async fn lifecycle(&self, tx: &mut PgConnection, tenant: &str, desired: Desired<'_>, verb: &str) -> Result<Lifecycle> {
+        let Desired::Changed { facts, .. } = desired else { return Ok(Lifecycle::of(verb, matches!(desired, Desired::New(..)), false)) };
+        let tier: Option<String> =
+            sqlx::query_scalar("SELECT tier FROM labctl.tenants WHERE id = $1").bind(tenant).fetch_optional(tx).await.map_err(|e| self.sql(e))?;
+        Ok(Lifecycle::of(verb, false, tier.is_some_and(|tier| tier != facts.tier)))
+    }
+
+    async fn supersede(&self, tx: &mut PgConnection, lease: &HeldLease, operation: i64) -> Result<()> {
+        let closed = sqlx::query(
             "UPDATE labctl.operations SET status = 'aborted', finished_at = clock_timestamp(),
                     summary = coalesce(summary, '{}') || jsonb_build_object('superseded', true)
              WHERE number = $1 AND tenant = $2 AND status NOT IN ('done', 'aborted')",
         )
         .bind(operation)
-        .bind(tenant)
-        .execute(tx)
+        .bind(lease.tenant())
+        .execute(&mut *tx)
         .await
-        .map(drop)
-        .map_err(|e| self.sql(e))
+        .map_err(|e| self.sql(e))?;
+        if closed.rows_affected() > 0 { self.tell_ended(tx, lease, operation, OperationStatus::Aborted).await } else { Ok(()) }
     }
 
     async fn explain_unfinished(&self, tenant: &str) -> Result<RegistryError> {
@@ -328,7 +342,8 @@ impl Registry {
     }
 
     /// Writes a plan's steps. Of an attempt before this one, what was done stays, what is planned again is planned again, and what is not
-    /// planned any more is marked so. Tokens stay: an intent whose outcome is open keeps its own.
+    /// planned any more is marked so. Tokens stay: an intent whose outcome is open keeps its own. What is to be deleted keeps the place of
+    /// its creation: a purge taken up again must not turn its order round.
     async fn put_steps(&self, tx: &mut PgConnection, tenant: &str, operation: i64, steps: &[Step]) -> Result<()> {
         let lines: Vec<Value> = steps
             .iter()
@@ -346,13 +361,15 @@ impl Registry {
                     status = CASE WHEN excluded.action = 'keep' THEN s.status ELSE 'planned' END,
                     finished_at = CASE WHEN excluded.action = 'keep' THEN s.finished_at END,
                     fault = CASE WHEN excluded.action = 'keep' THEN s.fault END,
-                    because = CASE WHEN excluded.action = 'keep' THEN s.because END
+                    because = CASE WHEN excluded.action = 'keep' THEN s.because END,
+                    planned_at = CASE WHEN excluded.action = 'keep' THEN s.planned_at ELSE excluded.planned_at END
              ), left_out AS (
                 UPDATE labctl.steps s SET status = 'skipped', finished_at = clock_timestamp(), because = 'no longer in the plan'
                 WHERE s.operation = $1 AND s.status IN ('planned', 'intended', 'created', 'failed', 'skipped', 'in_doubt')
                   AND NOT EXISTS (SELECT FROM planned p WHERE p.address = s.address)
              )
-             UPDATE labctl.resources r SET position = p.position FROM planned p WHERE r.tenant = $3 AND r.address = p.address AND r.position <> p.position",
+             UPDATE labctl.resources r SET position = p.position FROM planned p
+             WHERE r.tenant = $3 AND r.address = p.address AND r.position <> p.position AND p.action <> 'delete'",
         )
         .bind(operation)
         .bind(Json(lines))
@@ -385,10 +402,10 @@ impl Registry {
         if let Some(status) = new.status {
             self.move_status(&mut tx, tenant, status).await?;
         }
-        let (revision, attempts): (i32, i32) = sqlx::query_as(
+        let (verb, revision, attempts): (String, i32, i32) = sqlx::query_as(
             "UPDATE labctl.operations o SET attempts = attempts + 1, status = 'running', finished_at = NULL, who = $2, host = $3, pid = $4, command = $5,
                     version = $6, plan = $7, revision = t.revision
-             FROM labctl.tenants t WHERE o.number = $1 AND t.id = o.tenant RETURNING o.revision, o.attempts",
+             FROM labctl.tenants t WHERE o.number = $1 AND t.id = o.tenant RETURNING o.verb, o.revision, o.attempts",
         )
         .bind(operation)
         .bind(&lease.holder().who)
@@ -401,7 +418,8 @@ impl Registry {
         .await
         .map_err(|e| self.sql(e))?;
         self.put_steps(&mut tx, tenant, operation, new.steps).await?;
-        let detail = json!({"operation": operation, "attempt": attempts, "revision": revision, "status": new.status});
+        self.tell_begun(&mut tx, lease, operation, Lifecycle::of(&verb, false, false)).await?;
+        let detail = json!({"operation": operation, "verb": verb, "attempt": attempts, "revision": revision, "status": new.status});
         self.audit_in(&mut tx, lease.holder(), "operation.continue", Some(tenant), &detail).await?;
         self.commit(tx).await?;
         Ok(Begun { operation, revision })
@@ -412,80 +430,41 @@ impl Registry {
     /// # Errors
     /// [`RegistryError::Finished`], [`RegistryError::NotFound`], [`RegistryError::IllegalMove`], [`RegistryError::Fenced`].
     pub async fn finish_operation(&self, lease: &HeldLease, operation: i64, outcome: &Outcome<'_>) -> Result<()> {
+        self.finish(lease, operation, outcome, None).await
+    }
+
+    pub(super) async fn finish(&self, lease: &HeldLease, operation: i64, outcome: &Outcome<'_>, certificate: Option<&Value>) -> Result<()> {
         let tenant = lease.tenant();
         let mut tx = self.begin_fenced(lease).await?;
-        let ended = sqlx::query(
+        let ended: Option<String> = sqlx::query_scalar(
             "UPDATE labctl.operations SET status = $3, finished_at = clock_timestamp(), summary = $4, calls = $5
-             WHERE number = $1 AND tenant = $2 AND status NOT IN ('done', 'aborted')",
+             WHERE number = $1 AND tenant = $2 AND status NOT IN ('done', 'aborted') RETURNING verb",
         )
         .bind(operation)
         .bind(tenant)
         .bind(outcome.status.as_str())
         .bind(Json(outcome.summary))
         .bind(Json(outcome.calls))
-        .execute(&mut *tx)
+        .fetch_optional(&mut *tx)
         .await
         .map_err(|e| self.sql(e))?;
-        if ended.rows_affected() == 0 {
+        let Some(verb) = ended else {
             let found = self.operation(operation).await?.operation;
             return Err(if found.tenant == tenant {
                 RegistryError::Finished { operation, status: found.status }
             } else {
                 RegistryError::not_found("operation", operation)
             });
-        }
+        };
         if let Some(status) = outcome.tenant {
             self.move_status(&mut tx, tenant, status).await?;
         }
-        let detail = json!({"operation": operation, "status": outcome.status, "tenant_status": outcome.tenant});
+        let mut detail = json!({"operation": operation, "verb": verb, "status": outcome.status, "tenant_status": outcome.tenant});
+        if let Some(document) = certificate {
+            detail["certificate"] = self.issue(&mut tx, lease, operation, document).await?;
+        }
+        self.tell_ended(&mut tx, lease, operation, outcome.status).await?;
         self.audit_in(&mut tx, lease.holder(), "operation.finish", Some(tenant), &detail).await?;
         self.commit(tx).await
-    }
-
-    /// The tenant's operation that can be resumed, if there is one.
-    ///
-    /// # Errors
-    /// Only those of reaching the registry.
-    pub async fn unfinished_operation(&self, tenant: &str) -> Result<Option<Operation>> {
-        let filter = OperationFilter { tenant: Some(tenant.to_owned()), unfinished: true, limit: 1, ..OperationFilter::default() };
-        Ok(self.operations(&filter).await?.pop())
-    }
-
-    /// Operations, the newest first.
-    ///
-    /// # Errors
-    /// Only those of reaching the registry.
-    pub async fn operations(&self, filter: &OperationFilter) -> Result<Vec<Operation>> {
-        let found: Vec<Json<Operation>> = sqlx::query_scalar(
-            "SELECT to_jsonb(o) - 'plan' FROM labctl.operations o
-             WHERE ($1::text IS NULL OR tenant = $1) AND ($2::text IS NULL OR status = $2) AND (NOT $3 OR status NOT IN ('done', 'aborted'))
-             ORDER BY number DESC LIMIT nullif($4, 0)",
-        )
-        .bind(&filter.tenant)
-        .bind(filter.status.map(OperationStatus::as_str))
-        .bind(filter.unfinished)
-        .bind(filter.limit)
-        .fetch_all(self.pool().await?)
-        .await
-        .map_err(|e| self.sql(e))?;
-        Ok(found.into_iter().map(|Json(o)| o).collect())
-    }
-
-    /// One operation with its plan and steps, in one round trip.
-    ///
-    /// # Errors
-    /// [`RegistryError::NotFound`].
-    pub async fn operation(&self, number: i64) -> Result<OperationDetail> {
-        let row: Option<Json<OperationDetail>> = sqlx::query_scalar(
-            "SELECT to_jsonb(o) || jsonb_build_object('steps', coalesce((
-                SELECT jsonb_agg(to_jsonb(s) - 'spec' - 'tags' - 'operation' ORDER BY s.position, s.address) FROM labctl.steps s
-                WHERE s.operation = o.number AND NOT (s.action = 'keep' AND s.status = 'planned')), '[]'))
-             FROM labctl.operations o WHERE number = $1",
-        )
-        .bind(number)
-        .fetch_optional(self.pool().await?)
-        .await
-        .map_err(|e| self.sql(e))?;
-        row.map(|Json(o)| o).ok_or_else(|| RegistryError::not_found("operation", number))
     }
 }

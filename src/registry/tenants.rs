@@ -13,6 +13,7 @@ use super::error::{RegistryError, Result};
 use super::resources::ResourceStatus;
 use super::revisions::NewRevision;
 use super::{HeldLease, Registry, names, revisions};
+use crate::plan::life::Suspended;
 
 /// Where a tenant is in its life. The legal moves are in the table `tenant_moves`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -163,6 +164,8 @@ pub struct TenantView {
     pub status: TenantStatus,
     /// Its current desired state.
     pub revision: i32,
+    /// How far, since when and why it is out of use, as that desired state says.
+    pub suspension: Option<Suspended>,
     /// When it first became active.
     pub provisioned_at: Option<DateTime<Utc>>,
     /// The number of its latest operation.
@@ -233,6 +236,7 @@ impl Registry {
     pub async fn tenant_view(&self, id: &str) -> Result<TenantView> {
         let row: Option<Json<TenantView>> = sqlx::query_scalar(
             "SELECT to_jsonb(t) || jsonb_build_object(
+                'suspension', (SELECT r.life -> 'suspended' FROM labctl.revisions r WHERE r.tenant = t.id AND r.number = t.revision),
                 'operation', (SELECT max(o.number) FROM labctl.operations o WHERE o.tenant = t.id),
                 'resources', coalesce((SELECT jsonb_agg(jsonb_build_object('address', r.address, 'kind', r.kind, 'id', r.id, 'status', r.status)
                                                         ORDER BY r.position, r.address)

@@ -71,8 +71,8 @@ enum Meaning {
     Value(Value),
     /// An optional one (`${platform.x?}`) that nobody said.
     Absent,
-    /// A reference to a resource.
-    Reference,
+    /// A reference to a resource's output, as a template writes it.
+    Reference(String),
     /// It was wrong, and noted.
     Wrong,
 }
@@ -113,7 +113,7 @@ impl Scope<'_> {
         if let [Piece::Braced(inner)] = pieces.as_slice() {
             return match self.meaning(inner, place, found) {
                 Meaning::Value(value) => Some(value),
-                Meaning::Reference => Some(Value::String(text.to_owned())),
+                Meaning::Reference(path) => Some(Value::String(format!("${{{path}}}"))),
                 Meaning::Absent | Meaning::Wrong => None,
             };
         }
@@ -128,7 +128,7 @@ impl Scope<'_> {
                         let message = format!("`${{{inner}}}` is a list or table and cannot stand inside a text");
                         found.problems.push(Problem::new("stack::expression", place, message));
                     }
-                    Meaning::Reference => out.push_str(&format!("${{{inner}}}")),
+                    Meaning::Reference(path) => out.push_str(&format!("${{{path}}}")),
                     Meaning::Absent | Meaning::Wrong => {}
                 },
             }
@@ -137,6 +137,13 @@ impl Scope<'_> {
     }
 
     fn meaning(&self, inner: &str, place: &Place, found: &mut Found) -> Meaning {
+        // `a?b`: where nobody said the one, the other.
+        if let Some((first, other)) = inner.split_once('?').filter(|(_, other)| !other.is_empty()) {
+            return match self.meaning(&format!("{first}?"), place, found) {
+                Meaning::Absent => self.meaning(other, place, found),
+                known => known,
+            };
+        }
         let (path, optional) = inner.strip_suffix('?').map_or((inner, false), |path| (path, true));
         let (head, rest) = path.split_once('.').unwrap_or((path, ""));
         let value = match head {
@@ -245,7 +252,7 @@ fn reference(path: &str, place: &Place, found: &mut Found) -> Meaning {
     match parts.as_slice() {
         [kind, name, output] if parts.iter().all(word) => {
             found.references.push(Reference { key: Key::new(*kind, *name), output: (*output).to_owned(), place: place.clone() });
-            Meaning::Reference
+            Meaning::Reference(path.to_owned())
         }
         _ => {
             let message = format!("`${{{path}}}` means nothing here");
@@ -282,23 +289,26 @@ fn walk(stack: &Stack, tier: &TierTemplate, node: &Node, uses: &mut Uses, seen: 
         Data::Text(text) => {
             for piece in pieces(text).unwrap_or_default() {
                 let Piece::Braced(inner) = piece else { continue };
-                let (path, optional) = inner.strip_suffix('?').map_or((inner, false), |p| (p, true));
-                match path.split_once('.') {
-                    Some(("names", key)) => {
-                        uses.names.entry(key.to_owned()).or_insert_with(|| node.place.clone());
-                    }
-                    Some(("platform", path)) => {
-                        if optional { &mut uses.platform_optional } else { &mut uses.platform }.insert(path.to_owned());
-                    }
-                    Some(("var", path)) => {
-                        let name = path.split('.').next().unwrap_or_default();
-                        if let Some(variable) = find_variable(stack, tier, name)
-                            && seen.insert(name.to_owned())
-                        {
-                            walk(stack, tier, variable, uses, seen);
+                let paths: Vec<&str> = inner.split('?').collect();
+                for (at, path) in paths.iter().enumerate() {
+                    let optional = at + 1 < paths.len();
+                    match path.split_once('.') {
+                        Some(("names", key)) => {
+                            uses.names.entry(key.to_owned()).or_insert_with(|| node.place.clone());
                         }
+                        Some(("platform", path)) => {
+                            if optional { &mut uses.platform_optional } else { &mut uses.platform }.insert(path.to_owned());
+                        }
+                        Some(("var", path)) => {
+                            let name = path.split('.').next().unwrap_or_default();
+                            if let Some(variable) = find_variable(stack, tier, name)
+                                && seen.insert(name.to_owned())
+                            {
+                                walk(stack, tier, variable, uses, seen);
+                            }
+                        }
+                        _ => {}
                     }
-                    _ => {}
                 }
             }
         }

@@ -200,44 +200,44 @@ fn tier_template(node: &Node, problems: &mut Vec<Problem>) -> TierTemplate {
     let variables = variables(&mut fields);
     let mut overrides = BTreeMap::new();
     for entry in fields.table("overrides").map_or(&[] as &[Entry], |said| said.value) {
+        let Some(bound) = bound(&entry.node, problems) else { continue };
         match settings.get(&entry.key) {
             Some(setting) => {
-                if let Some(bound) = bound(&entry.node, setting, problems) {
-                    overrides.insert(entry.key.clone(), bound);
+                if let Err(why) = super::overrides::within(&bound, setting) {
+                    problems.push(Problem::new("stack::bound", &entry.node.place, format!("the tier's own value {setting} is outside: {why}")));
                 }
             }
+            None if bound == Bound::Image => {}
             None => {
                 let hint = did_you_mean(&entry.key, settings.keys().map(String::as_str));
                 problems.push(Problem::new("stack::unknown_setting", &entry.place, format!("the tier has no setting `{}`", entry.key)).hint(hint));
             }
         }
+        overrides.insert(entry.key.clone(), bound);
     }
     problems.extend(fields.done(|_| None));
     TierTemplate { description, isolation, settings, variables, overrides }
 }
 
-fn bound(node: &Node, setting: &Value, problems: &mut Vec<Problem>) -> Option<Bound> {
+fn bound(node: &Node, problems: &mut Vec<Problem>) -> Option<Bound> {
     let mut fields = Fields::new(node, "a bound");
     let (min, max) = (fields.integer("min"), fields.integer("max"));
     let values = fields.list("values");
     let max_bytes = fields.integer("max_bytes");
-    let either = fields.get("either").is_some();
+    let (either, image) = (fields.get("either").is_some(), fields.get("image").is_some());
     problems.extend(fields.done(|_| None));
-    let bound = match (min, max, values, max_bytes, either) {
-        (Some(min), Some(max), None, None, false) => Bound::Range { min: min.value, max: max.value },
-        (None, None, Some(values), None, false) => Bound::OneOf(values.value.iter().map(Node::to_value).collect()),
-        (None, None, None, Some(most), false) => Bound::Word { max_bytes: usize::try_from(most.value).unwrap_or(0) },
-        (None, None, None, None, true) => Bound::Either,
+    Some(match (min, max, values, max_bytes, either, image) {
+        (Some(min), Some(max), None, None, false, false) => Bound::Range { min: min.value, max: max.value },
+        (None, None, Some(values), None, false, false) => Bound::OneOf(values.value.iter().map(Node::to_value).collect()),
+        (None, None, None, Some(most), false, false) => Bound::Word { max_bytes: usize::try_from(most.value).unwrap_or(0) },
+        (None, None, None, None, true, false) => Bound::Either,
+        (None, None, None, None, false, true) => Bound::Image,
         _ => {
-            let hint = "write { min = …, max = … }, { values = […] }, { max_bytes = … } or { either = true }";
+            let hint = "write { min = …, max = … }, { values = […] }, { max_bytes = … }, { either = true } or { image = true }";
             problems.push(Problem::new("stack::bound", &node.place, "this says no bound").hint(hint));
             return None;
         }
-    };
-    if let Err(why) = super::overrides::within(&bound, setting) {
-        problems.push(Problem::new("stack::bound", &node.place, format!("the tier's own value {setting} is outside: {why}")));
-    }
-    Some(bound)
+    })
 }
 
 fn resource_file(

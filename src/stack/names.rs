@@ -70,6 +70,7 @@ const RECIPES: &[Recipe] = &[
     recipe("pool", "tenant-{id}-pool", Rule::new("a Cognito user pool", 128, hyphenated)),
     recipe("pool_client", "{product}-{id}-{env}", Rule::new("a Cognito app client", 128, hyphenated)),
     recipe("group", "tenant-{id}", Rule::new("a Cognito group", 128, hyphenated)),
+    recipe("suspended_group", "suspended-{id}", Rule::new("a Cognito group", 128, hyphenated)),
     recipe("secret.{part}", "{product}-{id}-{env}/{part}", Rule::new("a secret", 512, path_name)),
     recipe("iam_role.{part}", "{product}-{id}-{env}-{part}", Rule::new("an IAM role", 64, hyphenated)),
     // Compute and watching

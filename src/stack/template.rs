@@ -108,6 +108,9 @@ pub enum Bound {
     },
     /// `true` or `false`.
     Either,
+    /// A container image, with its tag or its digest. The one bound that may stand without a setting of the tier: what image runs then
+    /// is the template's matter until somebody says one.
+    Image,
 }
 
 impl fmt::Display for Bound {
@@ -120,6 +123,7 @@ impl fmt::Display for Bound {
             }
             Self::Word { max_bytes } => write!(f, "letters, digits, `.`, `_`, `-`, at most {max_bytes} bytes"),
             Self::Either => f.write_str("true or false"),
+            Self::Image => f.write_str("an image with its tag or sha256 digest, at most 512 bytes, no whitespace"),
         }
     }
 }

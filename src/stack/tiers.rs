@@ -174,9 +174,9 @@ impl Stack {
         let mut text = node.to_value().to_string();
         let Some(template) = self.tiers.get(&tier).filter(|_| depth < 8) else { return text };
         for (name, variable) in self.variables.iter().filter(|(n, _)| !template.variables.contains_key(*n)).chain(&template.variables) {
-            for mark in [format!("${{var.{name}}}"), format!("${{var.{name}?}}")] {
+            for (begin, mark) in [("", format!("${{var.{name}}}")), ("", format!("${{var.{name}?}}")), ("?", format!("?var.{name}}}"))] {
                 if text.contains(&mark) {
-                    text = text.replace(&mark, &self.written_out(variable, tier, depth + 1));
+                    text = text.replace(&mark, &format!("{begin}{}", self.written_out(variable, tier, depth + 1)));
                 }
             }
         }

@@ -34,6 +34,9 @@ const QUEUE: Duration = Duration::from_secs(60);
 const SESSION: &str = "SET application_name = 'labctl'; SET search_path = pg_catalog; SET client_min_messages = warning; \
     SET statement_timeout = 60000; SET lock_timeout = 5000; SET idle_in_transaction_session_timeout = 60000; SET TimeZone = 'UTC'";
 
+/// What a session that may only look runs under besides: the server itself refuses whatever would write.
+const READ_ONLY: &str = "SET default_transaction_read_only = on";
+
 /// How far a server's certificate is trusted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Tls {
@@ -95,13 +98,20 @@ struct Lane {
 /// The databases of one profile.
 pub struct Databases {
     settings: Settings,
+    read_only: bool,
     lanes: Mutex<HashMap<Key, Arc<Lane>>>,
 }
 
 impl Databases {
     /// Prepares. Connects to nothing yet.
     pub fn new(settings: Settings) -> Self {
-        Self { settings, lanes: Mutex::default() }
+        Self { settings, read_only: false, lanes: Mutex::default() }
+    }
+
+    /// The same databases, in which nothing can be written.
+    #[must_use]
+    pub fn read_only(&self) -> Self {
+        Self { read_only: true, ..Self::new(self.settings.clone()) }
     }
 
     /// How its databases are reached.
@@ -182,7 +192,8 @@ impl Databases {
             options = options.ssl_root_cert(file);
         }
         let mut link = options.connect().await.map_err(|e| connecting("postgres:connect", e))?;
-        sqlx::raw_sql(SESSION).execute(&mut link).await.map_err(|e| connecting("postgres:SET", e))?;
+        let session = if self.read_only { [SESSION, READ_ONLY].join("; ") } else { SESSION.to_owned() };
+        sqlx::raw_sql(AssertSqlSafe(session)).execute(&mut link).await.map_err(|e| connecting("postgres:SET", e))?;
         Ok(link)
     }
 }

@@ -9,6 +9,9 @@
 //! | functions, made now or later | – | owns | EXECUTE | – | nothing |
 //! | the ledger of migrations | – | owns | – | – | nothing |
 //!
+//! Where nothing may be written ([`Parties::read_only`]), the application has `SELECT` on tables and sequences, and nothing else on
+//! them; what it may do otherwise stays.
+//!
 //! The administrator has `USAGE` on the schema and `SELECT` on the ledger, so that looking needs no membership, and no more than that.
 //!
 //! "Made later" is `ALTER DEFAULT PRIVILEGES FOR ROLE` migration role and owner. `EXECUTE` on functions and `USAGE` on types go to `PUBLIC`
@@ -40,6 +43,8 @@ pub struct Parties {
     pub readonly: Option<Ident>,
     /// Whom labctl logs in as.
     pub admin: Ident,
+    /// The application may read and not write.
+    pub read_only: bool,
 }
 
 impl Parties {
@@ -181,7 +186,9 @@ fn known(privilege: &str) -> Result<&str, Fault> {
 
 /// The rules, as in the table above.
 pub fn wanted(parties: &Parties) -> BTreeSet<Grant> {
-    const TABLES: &[&str] = &["SELECT", "INSERT", "UPDATE", "DELETE"];
+    // Taking a number from a sequence changes it: so does `USAGE`.
+    let (tables, sequences): (&[&str], &[&str]) =
+        if parties.read_only { (&["SELECT"], &["SELECT"]) } else { (&["SELECT", "INSERT", "UPDATE", "DELETE"], &["USAGE", "SELECT"]) };
     let mut all = BTreeSet::new();
     let mut add = |on: On, to: &Ident, privileges: &[&str]| all.extend(privileges.iter().map(|p| Grant::new(on.clone(), to.name(), p)));
     for login in parties.logins() {
@@ -191,8 +198,8 @@ pub fn wanted(parties: &Parties) -> BTreeSet<Grant> {
     add(On::Schema, &parties.migration, &["CREATE"]);
     add(On::Schema, &parties.admin, &["USAGE"]);
     add(On::Ledger, &parties.admin, &["SELECT"]);
-    add(On::Tables, &parties.app, TABLES);
-    add(On::Sequences, &parties.app, &["USAGE", "SELECT"]);
+    add(On::Tables, &parties.app, tables);
+    add(On::Sequences, &parties.app, sequences);
     add(On::Functions, &parties.app, &["EXECUTE"]);
     if let Some(readonly) = &parties.readonly {
         add(On::Tables, readonly, &["SELECT"]);
@@ -200,8 +207,8 @@ pub fn wanted(parties: &Parties) -> BTreeSet<Grant> {
     }
     for maker in parties.makers() {
         let by = || maker.name().to_owned();
-        add(On::NewTables(by()), &parties.app, TABLES);
-        add(On::NewSequences(by()), &parties.app, &["USAGE", "SELECT"]);
+        add(On::NewTables(by()), &parties.app, tables);
+        add(On::NewSequences(by()), &parties.app, sequences);
         add(On::NewFunctions(by()), &parties.app, &["EXECUTE"]);
         if let Some(readonly) = &parties.readonly {
             add(On::NewTables(by()), readonly, &["SELECT"]);
@@ -311,7 +318,14 @@ mod tests {
 
     fn parties() -> Parties {
         let role = |n: &str| Ident::new(n).unwrap();
-        Parties { owner: role("a_owner"), migration: role("a_migrate"), app: role("a_app"), readonly: Some(role("a_read")), admin: role("admin") }
+        Parties {
+            owner: role("a_owner"),
+            migration: role("a_migrate"),
+            app: role("a_app"),
+            readonly: Some(role("a_read")),
+            admin: role("admin"),
+            read_only: false,
+        }
     }
 
     #[test]
@@ -320,6 +334,18 @@ mod tests {
         assert!(all.iter().all(|g| g.to != PUBLIC && (g.on != On::Ledger || g.to == "admin") && g.on != On::PublicSchema));
         assert!(all.iter().filter(|g| g.to == "a_read").all(|g| matches!(g.privilege.as_str(), "SELECT" | "USAGE" | "CONNECT")));
         assert!(all.iter().filter(|g| g.to == "a_app").all(|g| g.privilege != "CREATE" && g.privilege != "TRUNCATE"));
+    }
+
+    #[test]
+    fn where_nothing_may_be_written_the_application_reads_what_there_is_and_what_will_be() {
+        let (all, less) = (wanted(&parties()), wanted(&Parties { read_only: true, ..parties() }));
+        assert!(less.is_subset(&all));
+        let taken: Vec<String> = all.difference(&less).filter(|g| g.on != On::Tables && g.on != On::Sequences).map(ToString::to_string).collect();
+        let later = |maker: &str| ["DELETE", "INSERT", "UPDATE"].map(|p| format!("{p} on tables made by {maker} for a_app"));
+        let numbers = ["a_migrate", "a_owner"].map(|maker| format!("USAGE on sequences made by {maker} for a_app"));
+        assert_eq!(taken, [later("a_migrate"), later("a_owner")].concat().into_iter().chain(numbers).collect::<Vec<_>>());
+        let of_app = |on: &On| less.iter().filter(|g| g.to == "a_app" && g.on == *on).map(|g| g.privilege.clone()).collect::<Vec<_>>();
+        assert_eq!((of_app(&On::Tables), of_app(&On::Sequences)), (vec!["SELECT".to_owned()], vec!["SELECT".to_owned()]));
     }
 
     #[test]

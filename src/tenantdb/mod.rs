@@ -9,6 +9,7 @@
 //! * [`comment`]: ownership, as one line of JSON in an object's comment.
 //! * [`roles`], [`databases`], [`schemas`], [`grants`]: what a tenant has on a server, and who may do what with it.
 //! * [`libpq`]: how PostgreSQL's own programs reach a database as labctl does.
+//! * [`census`]: everything on a server, with what its comment says of its owner.
 //! * [`migrations`]: numbered SQL files, and the ledger of those applied.
 //! * [`watch`]: what servers and databases report of themselves.
 //!
@@ -23,6 +24,7 @@ mod connect;
 mod membership;
 mod tunnel;
 
+pub mod census;
 pub mod comment;
 pub mod databases;
 pub mod fault;

@@ -300,6 +300,24 @@ pub async fn shut_out(db: &mut Connection, name: &Ident) -> Result<(), Fault> {
     db.begin().await?;
     db.execute("postgres:ALTER ROLE", format!("ALTER ROLE {name} NOLOGIN")).await?;
     db.commit("postgres:ALTER ROLE").await?;
+    end_all_sessions(db, name).await
+}
+
+/// How many sessions a role has, in all databases of the server.
+///
+/// # Errors
+/// As the statements' faults.
+pub async fn sessions(db: &mut Connection, name: &Ident) -> Result<i64, Fault> {
+    let count = sqlx::query_as("SELECT count(*) FROM pg_stat_activity WHERE usename = $1").bind(name.name());
+    let row: Option<(i64,)> = db.optional("postgres:pg_stat_activity", count).await?;
+    Ok(row.map_or(0, |(n,)| n))
+}
+
+/// Ends the sessions of a role, in all databases of the server. Whether it may begin new ones is not changed.
+///
+/// # Errors
+/// As the statements' faults.
+pub async fn end_all_sessions(db: &mut Connection, name: &Ident) -> Result<(), Fault> {
     db.begin().await?;
     let borrowed = borrow(db, &[name]).await?;
     end_sessions(db, &[name], None).await?;
@@ -313,7 +331,8 @@ pub(super) async fn end_sessions(db: &mut Connection, roles: &[&Ident], database
     db.all::<(bool,)>(
         "postgres:pg_terminate_backend",
         sqlx::query_as(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = ANY ($1) AND ($2::text IS NULL OR datname = $2) AND pid <> pg_backend_pid()",
+            // Until each has gone, at most so many milliseconds.
+            "SELECT pg_terminate_backend(pid, 2000) FROM pg_stat_activity WHERE usename = ANY ($1) AND ($2::text IS NULL OR datname = $2) AND pid <> pg_backend_pid()",
         )
         .bind(names)
         .bind(database),

@@ -52,6 +52,17 @@ pub async fn find(db: &mut Connection, schema: &Ident, parties: &Parties) -> Res
     Ok(Some(Found { comment, owner, strangers: strangers.into_iter().map(|(s,)| s).collect() }))
 }
 
+/// The schemas that bear exactly this comment, whatever they are called.
+///
+/// # Errors
+/// As the statements' faults.
+pub async fn marked(db: &mut Connection, comment: &str) -> Result<Vec<String>, Fault> {
+    let sql = "SELECT n.nspname::text FROM pg_description d JOIN pg_namespace n ON n.oid = d.objoid \
+               WHERE d.classoid = 'pg_namespace'::regclass AND d.objsubid = 0 AND d.description = $1 ORDER BY 1";
+    let rows: Vec<(String,)> = db.all("postgres:pg_description", sqlx::query_as(sql).bind(comment)).await?;
+    Ok(rows.into_iter().map(|(name,)| name).collect())
+}
+
 /// Makes a schema with comment, grants and default privileges, in one transaction.
 ///
 /// # Errors
@@ -66,14 +77,17 @@ pub async fn create(db: &mut Connection, schema: &Ident, database: &Ident, parti
     db.commit("postgres:CREATE SCHEMA").await
 }
 
-/// Makes a schema as wanted: owner, comment, grants, in one transaction.
+/// Makes a schema as wanted: name, owner, comment, grants, in one transaction. Everything in it stays as it is.
 ///
 /// # Errors
-/// Refused when something that ought not to be granted stays so, because another role granted it; else as the statements' faults.
-pub async fn alter(db: &mut Connection, schema: &Ident, database: &Ident, parties: &Parties, found: &Found, comment: &str) -> Result<(), Fault> {
+/// Refused (`42P06`) when another schema has the name; refused when something that ought not to be granted stays so, because another role granted it; else as the statements' faults.
+pub async fn alter(db: &mut Connection, is: &Ident, schema: &Ident, database: &Ident, parties: &Parties, found: &Found, comment: &str) -> Result<(), Fault> {
     db.begin().await?;
     let former = Ident::new(&found.owner)?;
     let borrowed = borrow(db, &[&parties.owner, &parties.migration, &former]).await?;
+    if is != schema {
+        db.execute("postgres:ALTER SCHEMA", format!("ALTER SCHEMA {is} RENAME TO {schema}")).await?;
+    }
     if found.owner != parties.owner.name() {
         db.execute("postgres:ALTER SCHEMA", format!("ALTER SCHEMA {schema} OWNER TO {}", parties.owner)).await?;
     }

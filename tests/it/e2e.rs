@@ -6,6 +6,12 @@ mod bad_specs;
 mod crash;
 #[path = "e2e/create.rs"]
 mod create;
+#[path = "e2e/deletion.rs"]
+mod deletion;
+#[path = "e2e/drift.rs"]
+mod drift;
+#[path = "e2e/events.rs"]
+mod events;
 #[path = "e2e/failure.rs"]
 mod failure;
 #[path = "e2e/fixture.rs"]
@@ -16,10 +22,20 @@ mod formats;
 mod inventory;
 #[path = "e2e/isolation.rs"]
 mod isolation;
+#[path = "e2e/plan_files.rs"]
+mod plan_files;
 #[path = "e2e/readme.rs"]
 mod readme;
+#[path = "e2e/records.rs"]
+mod records;
+#[path = "e2e/rename.rs"]
+mod rename;
+#[path = "e2e/scale_deploy.rs"]
+mod scale_deploy;
 #[path = "e2e/secrets.rs"]
 mod secrets;
+#[path = "e2e/suspend.rs"]
+mod suspend;
 #[path = "e2e/sweep.rs"]
 mod sweep;
 #[path = "e2e/watch.rs"]

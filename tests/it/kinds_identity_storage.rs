@@ -5,7 +5,7 @@ use aws_sdk_s3::primitives::ByteStream;
 use labctl::cloud::Cloud;
 use labctl::cloud::tags::owned;
 use labctl::engine::fault::Class;
-use labctl::engine::kind::{Address, AnyKind, Diff, Observed, Ready, Tags, Target, find};
+use labctl::engine::kind::{Address, AnyKind, Diff, Observed, Ready, Suspension, Tags, Target, find};
 use labctl::kinds::{Cx, KINDS};
 use serde_json::{Value, json};
 
@@ -282,4 +282,69 @@ async fn a_person_is_invited_once_changes_tier_and_goes() {
     let theirs = json!({"pool_id": pool_id, "email": "ana@acme.example", "tenant_id": "other", "tenant_tier": "trial"});
     assert!(matches!(bench.observe(&theirs, None).await, Observed::Foreign(why) if why.contains("tenant acme")));
     bench.gone(&changed, &id).await;
+}
+
+#[tokio::test]
+async fn users_are_shut_out_and_let_in_again_but_for_those_who_had_been_disabled() {
+    let bench = Bench::new("cognito_access", "users").await;
+    let (_pool, pool_id) = pool(&bench, "access").await;
+    bench.of("cognito_group", "members").settle(&json!({"pool_id": pool_id, "name": "acme", "description": "People of Acme"}), None).await;
+    let cognito = bench.cx.cloud.cognito.clone();
+    for name in ["ana", "off", "guest"] {
+        let address = format!("{name}@acme.example");
+        cognito.admin_create_user().user_pool_id(&pool_id).username(&address).send().await.unwrap();
+        if name != "guest" {
+            cognito.admin_add_user_to_group().user_pool_id(&pool_id).group_name("acme").username(&address).send().await.unwrap();
+        }
+    }
+    cognito.admin_disable_user().user_pool_id(&pool_id).username("off@acme.example").send().await.unwrap();
+    let enabled = async || {
+        let mut all = Vec::new();
+        for name in ["ana", "off", "guest"] {
+            all.push(cognito.admin_get_user().user_pool_id(&pool_id).username(format!("{name}@acme.example")).send().await.unwrap().enabled);
+        }
+        all
+    };
+    let open = json!({"pool_id": pool_id, "name": "suspended-acme", "members": "acme"});
+    let suspended = |level| bench.kind.suspended(&open, level).unwrap();
+    let (id, _) = bench.settle(&open, None).await;
+    bench.second_create_is_unknown(&open).await;
+    bench.foreign_to_another_address(&open).await;
+    bench.settle(&suspended(Suspension::ReadOnly), Some(&id)).await;
+    assert_eq!(enabled().await, [true, false, true]);
+    for _ in 0..2 {
+        bench.settle(&suspended(Suspension::Login), Some(&id)).await;
+        assert_eq!(enabled().await, [false, false, true], "nobody but the members");
+    }
+    bench.settle(&open, Some(&id)).await;
+    assert_eq!(enabled().await, [true, false, true]);
+    let writes = bench.writes();
+    bench.settle(&open, Some(&id)).await;
+    assert_eq!(bench.writes(), writes, "nothing to do is nothing done");
+
+    // Cut off before the group forgets them, and in the middle of shutting out.
+    bench.settle(&suspended(Suspension::Full), Some(&id)).await;
+    cognito.admin_enable_user().user_pool_id(&pool_id).username("ana@acme.example").send().await.unwrap();
+    let Observed::Mine { state, .. } = bench.observe(&open, Some(&id)).await else { panic!() };
+    assert!(matches!(bench.kind.diff(&bench.target(&open), &state).unwrap(), Diff::Update(c) if c[0].to_string() == "users_shut_out: 1 → 0"));
+    let Observed::Mine { state, .. } = bench.observe(&suspended(Suspension::Full), Some(&id)).await else { panic!() };
+    let closed = suspended(Suspension::Full);
+    assert!(matches!(bench.kind.diff(&bench.target(&closed), &state).unwrap(), Diff::Update(c) if c[0].to_string() == "users_who_can_sign_in: 1 → 0"));
+    bench.settle(&closed, Some(&id)).await;
+    bench.settle(&open, Some(&id)).await;
+    assert_eq!(enabled().await, [true, false, true]);
+
+    // A pool of its own: everybody in it. And who is invited meanwhile is shut out with the others.
+    let own = json!({"pool_id": pool_id, "name": "suspended-acme"});
+    let closed = bench.kind.suspended(&own, Suspension::Login).unwrap();
+    bench.settle(&closed, Some(&id)).await;
+    assert_eq!(enabled().await, [false, false, false]);
+    let admin = bench.of("cognito_user", "admin");
+    let person = json!({"pool_id": pool_id, "email": "new@acme.example", "tenant_id": "acme", "tenant_tier": "trial", "shut_out_group": "suspended-acme"});
+    admin.settle(&admin.kind.suspended(&person, Suspension::Login).unwrap(), None).await;
+    let new = async || cognito.admin_get_user().user_pool_id(&pool_id).username("new@acme.example").send().await.unwrap().enabled;
+    assert!(!new().await);
+    bench.settle(&own, Some(&id)).await;
+    assert_eq!((enabled().await, new().await), (vec![true, false, true], true));
+    bench.gone(&own, &id).await;
 }

@@ -9,6 +9,7 @@ use labctl::engine::kind::{Address, Tags};
 use labctl::engine::look::look;
 use labctl::engine::step::{Action, Recorded, Step, Wanted};
 use labctl::plan::check::check;
+use labctl::plan::drift::Drift;
 use labctl::plan::{Input, Plan};
 use proptest::prelude::*;
 use serde::Deserialize;
@@ -24,12 +25,16 @@ struct Scenario {
     #[serde(default)]
     may_delete_data: bool,
     #[serde(default)]
+    as_found: bool,
+    #[serde(default)]
     wanted: Vec<WantedRow>,
     #[serde(default)]
     recorded: Vec<RecordedRow>,
     #[serde(default)]
     world: Vec<Thing>,
     plan: String,
+    /// What `drift` says of the same; absent: not asked.
+    drift: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -84,6 +89,10 @@ fn round() -> String {
 
 impl Scenario {
     fn plan(&self) -> Plan {
+        self.both().0
+    }
+
+    fn both(&self) -> (Plan, Drift) {
         let stage = Stage::default();
         for t in &self.world {
             let address = at(&t.at);
@@ -114,8 +123,24 @@ impl Scenario {
             .collect();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         let world = runtime.block_on(look(&stage.world, KINDS, &wanted, &recorded, stage.patience)).unwrap();
-        Plan::make(&Input { tenant: TENANT, wanted: &wanted, recorded: &recorded, world: &world, may_delete_data: self.may_delete_data }, KINDS)
+        let input =
+            Input { tenant: TENANT, wanted: &wanted, recorded: &recorded, world: &world, may_delete_data: self.may_delete_data, as_found: self.as_found };
+        (Plan::make(&input, KINDS), Drift::find(&input, KINDS))
     }
+}
+
+/// The drift as the scenarios write it; what only the registry has otherwise in brackets.
+fn drifted(drift: &Drift) -> String {
+    let mut out = String::new();
+    for d in &drift.differences {
+        let fields = d.fields.iter().map(|f| format!("{}: is {}, should be {}", f.field, f.is, f.should_be));
+        let how: Vec<_> = fields.chain(d.detail.clone()).collect();
+        writeln!(out, "{}", format!("{:<9} {:<16} {}", d.drift.as_str(), short(&d.address), how.join("; ")).trim_end()).unwrap();
+    }
+    for b in &drift.bookkeeping {
+        writeln!(out, "({}: {} on record, {} there)", short(&b.address), b.recorded, b.is).unwrap();
+    }
+    out
 }
 
 /// The plan as the scenarios write it.
@@ -153,7 +178,10 @@ fn every_scenario_gives_the_plan_it_says() {
     let mut wrong = String::new();
     for file in files {
         let scenario: Scenario = toml::from_str(&std::fs::read_to_string(&file).unwrap()).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
-        let plan = scenario.plan();
+        let (plan, drift) = scenario.both();
+        if let Some(expected) = scenario.drift.as_ref().filter(|d| **d != drifted(&drift)) {
+            writeln!(wrong, "=== {} ({})\n--- expected drift\n{expected}--- is\n{}", file.display(), scenario.about, drifted(&drift)).unwrap();
+        }
         let is = text(&plan, scenario.may_delete_data);
         if is != scenario.plan {
             writeln!(wrong, "=== {} ({})\n--- expected\n{}--- is\n{is}", file.display(), scenario.about, scenario.plan).unwrap();
@@ -206,7 +234,7 @@ fn any_case() -> impl Strategy<Value = (Vec<Wanted>, Vec<Recorded>, Arc<World>)>
 fn plan_of((wanted, recorded, world): &(Vec<Wanted>, Vec<Recorded>, Arc<World>)) -> Plan {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let seen = runtime.block_on(look(world, KINDS, wanted, recorded, Stage::default().patience)).unwrap();
-    Plan::make(&Input { tenant: TENANT, wanted, recorded, world: &seen, may_delete_data: true }, KINDS)
+    Plan::make(&Input { tenant: TENANT, wanted, recorded, world: &seen, may_delete_data: true, as_found: false }, KINDS)
 }
 
 /// A way to spoil a plan; false where this plan offers no occasion.

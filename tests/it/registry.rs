@@ -4,12 +4,18 @@
 
 #[path = "registry/audit.rs"]
 mod audit;
+#[path = "registry/deletion.rs"]
+mod deletion;
 #[path = "registry/fixture.rs"]
 mod fixture;
 #[path = "registry/leases.rs"]
 mod leases;
 #[path = "registry/operations.rs"]
 mod operations;
+#[path = "registry/outbox.rs"]
+mod outbox;
+#[path = "registry/settled.rs"]
+mod settled;
 #[path = "registry/tenants.rs"]
 mod tenants;
 

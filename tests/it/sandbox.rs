@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::time::Duration;
 
+use aws_sdk_applicationautoscaling::types as scaling;
 use aws_sdk_cognitoidentityprovider::types as cognito;
 use aws_sdk_ecs::types as ecs;
 use aws_sdk_s3::types as s3;
@@ -170,6 +171,7 @@ async fn ecs_is_mended(world: &World, cloud: &Cloud) {
     assert_eq!(service.task_definition(), Some(definition.as_str()));
     assert!(service.enable_ecs_managed_tags);
     assert_eq!(service.deployment_configuration().unwrap().deployment_circuit_breaker(), Some(&breaker));
+    scaling_is_mended(cloud, &format!("service/{cluster}/probe")).await;
     for i in 0..11 {
         create(&format!("page{i}"), &format!("p{i}")).send().await.unwrap();
     }
@@ -182,6 +184,30 @@ async fn ecs_is_mended(world: &World, cloud: &Cloud) {
     cloud.ecs.deregister_task_definition().task_definition(&definition).send().await.unwrap();
     let gone = cloud.ecs.describe_task_definition().task_definition("probe").send().await.unwrap_err();
     assert_eq!(gone.code(), Some("ClientException"));
+}
+
+/// Of a service that is there.
+async fn scaling_is_mended(cloud: &Cloud, id: &str) {
+    let (ecs, dimension) = (scaling::ServiceNamespace::Ecs, scaling::ScalableDimension::EcsServiceDesiredCount);
+    let calls = &cloud.autoscaling;
+    let register = || calls.register_scalable_target().service_namespace(ecs.clone()).scalable_dimension(dimension.clone()).resource_id(id);
+    let arn = register().min_capacity(1).max_capacity(3).tags("labctl:tenant", "a").send().await.unwrap().scalable_target_arn.unwrap();
+    calls.tag_resource().resource_arn(&arn).tags("more", "b").send().await.unwrap();
+    calls.untag_resource().resource_arn(&arn).tag_keys("more").send().await.unwrap();
+    register().max_capacity(4).send().await.unwrap();
+    let tags = calls.list_tags_for_resource().resource_arn(&arn).send().await.unwrap().tags.unwrap();
+    assert_eq!(tags.into_iter().collect::<Vec<_>>(), [("labctl:tenant".to_owned(), "a".to_owned())], "a later registration leaves them");
+    let metric = scaling::PredefinedMetricSpecification::builder().predefined_metric_type(scaling::MetricType::EcsServiceAverageCpuUtilization);
+    let config = scaling::TargetTrackingScalingPolicyConfiguration::builder().target_value(50.0).predefined_metric_specification(metric.build().unwrap());
+    let put = calls.put_scaling_policy().service_namespace(ecs.clone()).scalable_dimension(dimension.clone()).resource_id(id).policy_name("p");
+    let put = put.policy_type(scaling::PolicyType::TargetTrackingScaling).target_tracking_scaling_policy_configuration(config.build().unwrap());
+    put.send().await.unwrap();
+    let gone = || calls.deregister_scalable_target().service_namespace(ecs.clone()).scalable_dimension(dimension.clone()).resource_id(id).send();
+    gone().await.unwrap();
+    let policies = calls.describe_scaling_policies().service_namespace(ecs.clone()).resource_id(id).send().await.unwrap();
+    assert_eq!(policies.scaling_policies().len(), 0, "they went with their target");
+    assert_eq!(gone().await.unwrap_err().code(), Some("ObjectNotFoundException"));
+    assert_eq!(calls.list_tags_for_resource().resource_arn(&arn).send().await.unwrap_err().code(), Some("ResourceNotFoundException"));
 }
 
 async fn rds_is_mended(world: &World, cloud: &Cloud) {
@@ -234,6 +260,11 @@ async fn rds_is_mended(world: &World, cloud: &Cloud) {
         let (user, password) = login(cloud, arn.unwrap()).await;
         connect(world.registry.port, &user, &password, "postgres", PgSslMode::Prefer).await.unwrap().close().await.unwrap();
     }
+    let snapshots = async || cloud.rds.describe_db_cluster_snapshots().db_cluster_identifier("probe").send().await.unwrap().db_cluster_snapshots().len();
+    assert_eq!(snapshots().await, 1, "the emulator makes an automated one at once");
+    cloud.rds.delete_db_cluster().db_cluster_identifier("probe").skip_final_snapshot(true).delete_automated_backups(true).send().await.unwrap();
+    assert_eq!(snapshots().await, 0);
+    assert!(cloud.rds.describe_db_cluster_automated_backups().send().await.unwrap().db_cluster_automated_backups().is_empty());
 }
 
 async fn s3_is_mended(world: &World, cloud: &Cloud) {

@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use labctl::engine::fault::Class;
-use labctl::engine::kind::{Diff, Observed};
+use labctl::engine::kind::{Change, Diff, Observed};
+use labctl::engine::kind::{Diff, Observed, Suspension};
 use labctl::tenantdb::migrations::{File, Library};
 use labctl::tenantdb::{Databases, Login, Settings, Tls, Tunnels};
 use serde_json::json;
@@ -184,6 +185,75 @@ async fn drift_in_roles_and_grants_is_named_and_mended() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_suspended_tenant_reads_then_nobody_is_in_and_resumed_all_is_as_before() {
+    let server = Server::new("paused").await;
+    let secrets = Secrets::default();
+    let mut library = Library::default();
+    let steps = shipped(&mut library, "mate");
+    let cx = server.cx(&secrets, library).await;
+    let mut all = everything(&secrets, "paused", "paused_shared", &steps);
+    all[1].spec["shut_out_from"] = json!("read-only");
+    for resource in &all {
+        resource.converge(&cx).await.unwrap();
+    }
+    let as_before: Vec<_> = all.iter().map(|r| r.spec.clone()).collect();
+    let suspended = |all: &mut Vec<Resource>, level| {
+        for (resource, spec) in all.iter_mut().zip(&as_before) {
+            resource.spec = resource.kind().suspended(spec, level).unwrap();
+        }
+    };
+    let login = async |part: &str| server.login(&format!("paused_{part}"), &password("paused", part), "paused_shared").await;
+    let (mut migrate, mut app) = (login("migrate").await.unwrap(), login("app").await.unwrap());
+
+    suspended(&mut all, Suspension::ReadOnly);
+    for resource in &all {
+        resource.converge(&cx).await.unwrap();
+    }
+    run(&mut migrate, "SELECT 1").await.unwrap_err();
+    login("migrate").await.unwrap_err();
+    run(&mut app, "SELECT * FROM patients").await.unwrap();
+    run(&mut app, "DELETE FROM patients").await.unwrap_err();
+
+    // Migrations go on although their role may not log in, and what they make can be read only.
+    let mut library = Library::default();
+    let mut more = shipped(&mut library, "mate");
+    more.extend(library.add(vec![File::parse("tenant", "V99__later.sql", "CREATE TABLE later (id int);").unwrap()]).unwrap());
+    let cx = server.cx(&secrets, library).await;
+    all[5].spec["migrations"] = json!(more);
+    assert_eq!(all[5].converge(&cx).await.unwrap(), 1);
+    assert_eq!(all[4].diff(&cx).await, Diff::Same);
+    run(&mut app, "SELECT * FROM later").await.unwrap();
+    run(&mut app, "INSERT INTO later VALUES (1)").await.unwrap_err();
+
+    // A run cut off between taking the login and ending the sessions is mended.
+    suspended(&mut all, Suspension::Full);
+    let mut sup = server.superuser("postgres").await;
+    run(&mut sup, "ALTER ROLE paused_app NOLOGIN").await.unwrap();
+    run(&mut app, "SELECT 1").await.unwrap();
+    let Diff::Update(changes) = all[2].diff(&cx).await else { panic!() };
+    assert_eq!(changes.iter().map(ToString::to_string).collect::<Vec<_>>(), ["sessions: 1 → 0"]);
+    for resource in &all[..5] {
+        resource.converge(&cx).await.unwrap();
+    }
+    run(&mut app, "SELECT 1").await.unwrap_err();
+    for part in ["migrate", "app", "read"] {
+        login(part).await.unwrap_err();
+    }
+    run(&mut sup, "ALTER ROLE paused_app LOGIN").await.unwrap();
+    let mut app = login("app").await.unwrap();
+    assert_eq!(all[2].converge(&cx).await.unwrap(), 1);
+    run(&mut app, "SELECT 1").await.unwrap_err();
+
+    for (resource, spec) in all.iter_mut().zip(&as_before).take(5) {
+        resource.spec = spec.clone();
+        resource.converge(&cx).await.unwrap();
+    }
+    login("migrate").await.unwrap();
+    run(&mut login("app").await.unwrap(), "INSERT INTO later VALUES (1); DELETE FROM patients").await.unwrap();
+    assert_eq!(standing_memberships(&server).await, [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn passwords_follow_their_secrets_and_strangers_are_left_alone() {
     let server = Server::new("secrets").await;
     let secrets = Secrets::default();
@@ -260,7 +330,7 @@ async fn migrations_are_all_or_nothing_and_history_is_only_continued() {
     // Somebody holds a lock: busy, nothing changed, and no waiting for ever.
     let more = version("history", "history_shared", &good);
     run(&mut sup, "BEGIN; LOCK TABLE history_schema.labctl_migrations").await.unwrap();
-    let Err(fault) = more.kind().update(&cx, &more.target(), "x", &json!({"applied": []})).await else { panic!() };
+    let Err(fault) = more.kind().update(&cx, &more.target(), "x", &json!({"schema": "h_schema", "applied": []})).await else { panic!() };
     assert_eq!((fault.class, fault.code.as_str()), (Class::Busy, "55P03"));
     run(&mut sup, "ROLLBACK").await.unwrap();
 }
@@ -342,6 +412,66 @@ async fn many_tenants_come_and_go_at_once_on_one_database() {
     .await;
     for n in 0..16 {
         nothing_left(&server, &format!("t{n}")).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_schema_is_renamed_in_place_and_its_ledger_goes_with_it() {
+    let server = Server::new("renamed").await;
+    let secrets = Secrets::default();
+    let mut library = Library::default();
+    let steps = shipped(&mut library, "labcloud");
+    let cx = server.cx(&secrets, library).await;
+    let mut all = everything(&secrets, "r", "renamed_shared", &steps);
+    for resource in &all {
+        resource.converge(&cx).await.unwrap();
+    }
+    run(&mut server.superuser("renamed_shared").await, "CREATE TABLE r_schema.kept (); ALTER TABLE r_schema.kept OWNER TO r_migrate").await.unwrap();
+    let [.., schema, version] = all.as_mut_slice() else { panic!() };
+    schema.converge(&cx).await.unwrap();
+    (schema.spec["name"], version.spec["schema"]) = (json!("r_renamed"), json!("r_renamed"));
+    // Before the schema is renamed, both are seen where they are.
+    assert_eq!(schema.diff(&cx).await, Diff::Update(vec![Change::new("name", "r_schema", "r_renamed")]));
+    assert_eq!(version.diff(&cx).await, Diff::Update(vec![Change::new("schema", "r_schema", "r_renamed")]));
+    assert_eq!((schema.converge(&cx).await.unwrap(), version.converge(&cx).await.unwrap()), (1, 0), "one statement renames both");
+    assert!(matches!(version.observe(&cx).await, Observed::Mine { id, .. } if id == "renamed_shared.r_renamed"));
+    let tables = texts(&mut server.superuser("renamed_shared").await, "SELECT tablename::text FROM pg_tables WHERE schemaname = 'r_renamed' ORDER BY 1").await;
+    assert!(tables.contains(&"kept".to_owned()) && tables.contains(&"labctl_migrations".to_owned()), "{tables:?}");
+    assert_eq!(standing_memberships(&server).await, [""; 0]);
+
+    // A copy of its comment makes it two; a name that is somebody else's is theirs.
+    let mut db = server.superuser("renamed_shared").await;
+    let copy = "DO $$ BEGIN CREATE SCHEMA r_copy; EXECUTE format('COMMENT ON SCHEMA r_copy IS %L', obj_description('r_renamed'::regnamespace)); END $$";
+    run(&mut db, copy).await.unwrap();
+    schema.spec["name"] = json!("r_third");
+    assert_eq!(schema.observe(&cx).await, Observed::Many(vec!["r_copy".into(), "r_renamed".into()]));
+    run(&mut db, "DROP SCHEMA r_copy; CREATE SCHEMA r_third").await.unwrap();
+    assert!(matches!(schema.observe(&cx).await, Observed::Foreign(_)));
+    run(&mut db, "DROP SCHEMA r_third").await.unwrap();
+
+    // What a rename that was never put on record has left is deleted by its former spec.
+    (schema.spec["name"], version.spec["schema"]) = (json!("r_schema"), json!("r_schema"));
+    for resource in all.iter().rev() {
+        resource.delete(&cx).await;
+    }
+    nothing_left(&server, "r").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_only_looks_cannot_write() {
+    let server = Server::new("looking").await;
+    let secrets = Secrets::default();
+    let mut library = Library::default();
+    let steps = shipped(&mut library, "labcloud");
+    let cx = server.cx(&secrets, library).await;
+    let looking = cx.read_only();
+    let all = everything(&secrets, "l", "looking_shared", &steps);
+    for resource in &all {
+        assert_eq!(resource.observe(&looking).await, Observed::Absent);
+        let refused = resource.converge(&looking).await.unwrap_err();
+        assert_eq!(refused.code, "25006", "{}: {refused}", resource.address);
+        resource.converge(&cx).await.unwrap();
+        assert_eq!(resource.diff(&looking).await, Diff::Same, "{}", resource.address);
     }
 }
 

@@ -1,5 +1,6 @@
 //! `labctl fleet`: many tenants at once.
 
+mod drift;
 mod health;
 mod status;
 
@@ -16,6 +17,7 @@ pub struct Args {
 enum Command {
     Status(status::Args),
     Health(health::Args),
+    Drift(drift::Args),
 }
 
 /// Runs one of them.
@@ -26,5 +28,6 @@ pub async fn run(args: Args, cli: &Cli) -> Result<(), CliError> {
     match args.command {
         Command::Status(args) => status::run(args, cli).await,
         Command::Health(args) => health::run(args, cli).await,
+        Command::Drift(args) => drift::run(args, cli).await,
     }
 }

@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::cli::help::examples;
 use crate::cli::output::{Sheet, View};
 use crate::cli::{Cli, CliError};
-use crate::config::{Flags, Platform, Profile, Settings, Templates};
+use crate::config::{Events, Flags, Platform, Profile, Settings, Templates};
 
 /// Show what a profile comes to, with all defaults; never a password
 #[derive(Debug, clap::Args)]
@@ -30,6 +30,7 @@ struct Shown {
     sandbox_dir: Option<PathBuf>,
     tools_dir: Option<PathBuf>,
     platform: Option<Platform>,
+    events: Events,
 }
 
 impl View for Shown {
@@ -41,7 +42,9 @@ impl View for Shown {
             .field("templates", self.templates.as_ref().map_or("built in".to_owned(), path))
             .field("operator", &self.operator)
             .maybe("sandbox_dir", self.sandbox_dir.as_ref().map(path))
-            .maybe("tools_dir", self.tools_dir.as_ref().map(path));
+            .maybe("tools_dir", self.tools_dir.as_ref().map(path))
+            .maybe("events", self.events.sns_topic_arn.as_ref());
+        let sheet = self.events.webhooks.iter().fold(sheet, |sheet, webhook| sheet.field("events", format!("{} at {}", webhook.name, webhook.url)));
         let Some(platform) = &self.platform else { return sheet };
         let registry = &platform.registry;
         let sheet = sheet
@@ -82,5 +85,14 @@ pub async fn run(args: Args, cli: &Cli) -> Result<(), CliError> {
         Templates::BuiltIn => None,
         Templates::Folder(folder) => Some(folder),
     };
-    cli.out.object(&Shown { name, file: settings.file, templates, operator: settings.operator.to_string(), sandbox_dir, tools_dir, platform })
+    cli.out.object(&Shown {
+        name,
+        file: settings.file,
+        templates,
+        operator: settings.operator.to_string(),
+        sandbox_dir,
+        tools_dir,
+        platform,
+        events: settings.events,
+    })
 }

@@ -1,19 +1,32 @@
 //! `labctl tenant`: one tenant's life.
 
 mod apply;
+mod certificate;
 mod create;
 mod credentials;
+mod delete;
+mod deploy;
+mod drift;
+mod history;
+mod hold;
 mod list;
 mod outcome;
 mod plan;
+mod plan_file;
 mod psql;
+mod purge;
+mod rename;
+mod resume;
+mod scale;
 mod show;
 mod sketch;
+mod suspend;
+mod undelete;
 mod wish;
 
 use super::{Cli, CliError};
 
-/// Create, plan, apply, show and list tenants
+/// Create, change, suspend, delete and show tenants: every verb of their lives
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(subcommand)]
@@ -25,10 +38,22 @@ enum Command {
     Create(create::Args),
     Plan(plan::Args),
     Apply(apply::Args),
+    Scale(scale::Args),
+    Deploy(deploy::Args),
+    Suspend(suspend::Args),
+    Resume(resume::Args),
+    Drift(drift::Args),
+    Rename(rename::Args),
     Show(show::Args),
     List(list::Args),
     Psql(psql::Args),
     Credentials(credentials::Args),
+    Delete(delete::Args),
+    Undelete(undelete::Args),
+    Hold(hold::Args),
+    Purge(purge::Args),
+    Certificate(certificate::Args),
+    History(history::Args),
 }
 
 /// Runs one of them.
@@ -40,11 +65,24 @@ pub async fn run(args: Args, cli: &Cli) -> Result<(), CliError> {
         Command::Create(args) => create::run(args, cli).await,
         Command::Plan(args) => plan::run(args, cli).await,
         Command::Apply(args) => apply::run(args, cli).await,
+        Command::Scale(args) => scale::run(args, cli).await,
+        Command::Deploy(args) => deploy::run(args, cli).await,
+        Command::Suspend(args) => suspend::run(args, cli).await,
+        Command::Resume(args) => resume::run(args, cli).await,
+        Command::Drift(args) => drift::run(args, cli).await,
+        Command::Rename(args) => rename::run(args, cli).await,
         Command::Show(args) => show::run(args, cli).await,
         Command::List(args) => list::run(args, cli).await,
         Command::Psql(args) => psql::run(args, cli).await,
         Command::Credentials(args) => credentials::run(args, cli).await,
+        Command::Delete(args) => delete::run(args, cli).await,
+        Command::Undelete(args) => undelete::run(args, cli).await,
+        Command::Hold(args) => hold::run(args, cli).await,
+        Command::Purge(args) => purge::run(args, cli).await,
+        Command::Certificate(args) => certificate::run(args, cli).await,
+        Command::History(args) => history::run(args, cli).await,
     }
 }
 
+pub(super) use drift::Line as DriftLine;
 pub(super) use outcome::{PlanOnly, carry_out};

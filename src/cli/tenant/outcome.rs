@@ -1,7 +1,10 @@
 //! What all verbs have in common: prepare, agree, run, tell.
 
+use std::path::PathBuf;
+
 use serde::Serialize;
 
+use super::plan_file;
 use super::sketch::{Sketch, about, counted};
 use crate::cli::causes::incomplete;
 use crate::cli::error::Kind;
@@ -11,11 +14,12 @@ use crate::cli::progress::short;
 use crate::cli::{Cli, CliError, signals};
 use crate::engine::run::Stop;
 use crate::kinds::KINDS;
+use crate::ops::approved::PlanFile;
 use crate::ops::change::{Prepared, Report, prepare, preview};
 use crate::ops::edit::Edit;
 use crate::ops::{OpError, Site};
-use crate::registry::TenantView;
 use crate::registry::tenants::ResourceLine;
+use crate::registry::{TenantStatus, TenantView};
 
 /// A tenant after a run: to programs as `tenant show` has it, to people in brief, a line for each kind.
 #[derive(Serialize)]
@@ -60,11 +64,15 @@ impl View for Brief<'_> {
 pub(in crate::cli) struct PlanOnly {
     /// Show what would be done, and change nothing
     #[arg(long)]
-    pub(super) plan: bool,
+    pub(super) dry_run: bool,
 
-    /// With --plan, exit with 2 when there is anything to do
-    #[arg(long, requires = "plan")]
+    /// With --dry-run, exit with 2 when there is anything to do
+    #[arg(long, requires = "dry_run")]
     pub(super) check: bool,
+
+    /// With --dry-run, write the plan into this file, which must not exist, for `tenant apply --plan`
+    #[arg(long, value_name = "FILE", requires = "dry_run")]
+    pub(super) out: Option<PathBuf>,
 }
 
 impl PlanOnly {
@@ -74,6 +82,9 @@ impl PlanOnly {
         cli.out.object(&Sketch::of(plan))?;
         if !plan.problems.is_empty() {
             return Err(OpError::Problems { tenant: edit.tenant().to_owned(), problems: plan.problems.clone() }.into());
+        }
+        if let Some(path) = &self.out {
+            plan_file::write(cli, path, &PlanFile::of(site, edit, &found, cli.command_line())?)?;
         }
         if self.check && changes { Err(CliError::told(Kind::Changes)) } else { Ok(()) }
     }
@@ -85,7 +96,7 @@ impl PlanOnly {
 /// # Errors
 /// Those of preparing; 3, 4, 5 or 130 for a run that did not complete.
 pub(in crate::cli) async fn carry_out(cli: &Cli, site: &Site, edit: &dyn Edit, only: &PlanOnly) -> Result<(), CliError> {
-    if only.plan {
+    if only.dry_run {
         return only.show(cli, site, edit).await;
     }
     let stop = signals::listen(cli);
@@ -112,6 +123,10 @@ pub(in crate::cli) async fn carry_out(cli: &Cli, site: &Site, edit: &dyn Edit, o
 /// What destroys is shown and agreed to; everything else goes on at once.
 pub(super) fn agree(cli: &Cli, prepared: &Prepared<'_>) -> Result<(), CliError> {
     let counts = prepared.plan.counts();
+    // Whoever asked for a purge has typed the tenant's name.
+    if prepared.state().life.purged {
+        return Ok(());
+    }
     if counts.delete == 0 && counts.replace == 0 {
         return Ok(());
     }
@@ -146,6 +161,7 @@ fn count(n: u64, what: &str) -> String {
 fn tell(cli: &Cli, report: &Report) -> Result<(), CliError> {
     let tenant = &report.tenant;
     match &report.outcome {
+        None if tenant.status == TenantStatus::Deleted => cli.say.status(format!("Tenant {} is deleted already: no changes.", tenant.id)),
         None => cli.say.status(format!("Tenant {} is as its spec says: no changes.", tenant.id)),
         Some(_) => {
             let calls: u64 = report.calls.values().sum();
@@ -171,6 +187,9 @@ fn tell(cli: &Cli, report: &Report) -> Result<(), CliError> {
             tenant.id,
             report.operation.unwrap_or_default()
         ));
+        if tenant.status == TenantStatus::Purged {
+            cli.say.hint(format!("`labctl tenant certificate {}` shows what was removed, and what remains until when", tenant.id));
+        }
         if cli.settings()?.profile.name() == crate::config::SANDBOX {
             cli.say.hint("`eval \"$(labctl sandbox env)\"` lets aws and psql look at the same world");
         }

@@ -1,5 +1,7 @@
 //! `labctl tenant plan`
 
+use std::path::PathBuf;
+
 use super::outcome::PlanOnly;
 use super::wish::Wish;
 use crate::cli::help::examples;
@@ -11,6 +13,7 @@ use crate::ops::apply::{Apply, Mend};
 #[command(after_long_help = examples(&[
     ("Before creating", "labctl tenant plan tenants/hospital-a.toml"),
     ("Does a known tenant differ from its spec? (exit code 2)", "labctl tenant plan hospital-a --check"),
+    ("To be carried out later, exactly so", "labctl tenant plan tenants/hospital-a.toml --out plan.json"),
     ("The steps, for a script", "labctl tenant plan tenants/hospital-a.toml -o json | jq '.steps[] | {address, action}'"),
 ]))]
 pub struct Args {
@@ -20,6 +23,10 @@ pub struct Args {
     /// Exit with 2 when there is anything to do
     #[arg(long)]
     check: bool,
+
+    /// Write the plan into this file, which must not exist, for `tenant apply --plan`
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
 }
 
 /// Runs it.
@@ -27,7 +34,7 @@ pub struct Args {
 /// # Errors
 /// 64 for a spec that does not hold, 2 with --check when there are changes.
 pub async fn run(args: Args, cli: &Cli) -> Result<(), CliError> {
-    let only = PlanOnly { plan: true, check: args.check };
+    let only = PlanOnly { dry_run: true, check: args.check, out: args.out };
     if let Some(id) = args.wish.known_tenant() {
         let mend = Mend { tenant: id.to_owned() };
         return super::carry_out(cli, &cli.site().await?, &mend, &only).await;

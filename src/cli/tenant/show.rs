@@ -5,6 +5,7 @@ use serde::Serialize;
 use crate::cli::help::examples;
 use crate::cli::output::{Row, Sheet, View};
 use crate::cli::{Cli, CliError};
+use crate::plan::life::Suspended;
 use crate::registry::TenantView;
 use crate::registry::tenants::ResourceLine;
 
@@ -45,11 +46,18 @@ impl View for Shown {
             .field("tier", &t.tier)
             .field("isolation", &t.isolation)
             .field("status", t.status)
+            .maybe("suspended", t.suspension.as_ref().map(suspended))
             .field("revision", t.revision)
             .field("provisioned_at", t.provisioned_at.map_or_else(|| "never".to_owned(), |at| at.format("%Y-%m-%d %H:%M:%S UTC").to_string()))
             .maybe("operation", t.operation)
             .rows(format!("{} resources", t.resources.len()), &t.resources)
     }
+}
+
+/// `full since 2026-01-01 00:00:00 UTC: unpaid`.
+fn suspended(s: &Suspended) -> String {
+    let reason = s.reason.as_ref().map(|r| format!(": {r}")).unwrap_or_default();
+    format!("{} since {}{reason}", s.level, s.since.format("%Y-%m-%d %H:%M:%S UTC"))
 }
 
 /// Runs it.

@@ -17,7 +17,8 @@ pub(super) struct Wish {
     flags: SpecFlags,
 }
 
-const FLAGS: [&str; 10] = ["id", "external_id", "name", "subdomain", "tier", "stack", "email", "modules", "overrides", "tags"];
+/// The options a spec is said with.
+pub(super) const FLAGS: [&str; 10] = ["id", "external_id", "name", "subdomain", "tier", "stack", "email", "modules", "overrides", "tags"];
 
 /// A spec said on the command line.
 #[derive(Debug, Clone, clap::Args)]

@@ -39,6 +39,11 @@ fn deployment(status: &str, task_definition: &str, rollout: &str, running: i32) 
     json!({"status": status, "taskDefinition": task_definition, "rolloutState": rollout, "rolloutStateReason": format!("{rollout} by ECS"), "runningCount": running})
 }
 
+fn rolling_back(to: &str) -> Value {
+    let reason = "ECS deployment circuit breaker: rolling back to deploymentId ecs-svc/1.";
+    json!({"status": "PRIMARY", "taskDefinition": to, "rolloutState": "IN_PROGRESS", "rolloutStateReason": reason, "runningCount": 1})
+}
+
 /// What `observe` makes of a service.
 async fn observed(over: &Value) -> Observed<State> {
     let (address, spec) = (address(), spec(&json!({})));
@@ -64,6 +69,9 @@ async fn every_difference_is_named() {
         (json!({"desired": 3}), json!({}), "desired: 2 → 3"),
         (json!({"desired": 3, "min": 1, "max": 5}), json!({}), "same"),
         (json!({"desired": 3, "min": 3, "max": 5}), json!({}), "desired: 2 → 3"),
+        (json!({"desired": 2, "min": 1, "max": 5}), json!({"desiredCount": 0}), "desired: 0 → 2"),
+        (json!({"desired": 2, "min": 1, "max": 5}), json!({"desiredCount": 9}), "desired: 9 → 5"),
+        (json!({"desired": 3, "min": 0, "max": 5}), json!({"desiredCount": 0}), "same"),
         (json!({"desired": 1, "min": 1, "max": 1}), json!({}), "desired: 2 → 1"),
         (json!({}), json!({"networkConfiguration": other_vpc}), "subnets: {subnet-9} → {subnet-1, subnet-2}; public_address: true → false"),
         (json!({"min_healthy_percent": 0, "max_percent": 100}), json!({}), "min_healthy_percent: 100 → 0; max_percent: 200 → 100"),
@@ -87,6 +95,59 @@ async fn every_difference_is_named() {
     }
 }
 
+/// What the diff says of a service that carries this of [`ASKED`] (nothing, where it is empty).
+async fn asked(wanted: &Spec, carried: &str, count: i32) -> String {
+    let address = address();
+    let tags = owned(&address, "r");
+    let mut found = tags.clone();
+    if !carried.is_empty() {
+        found.insert(ASKED.to_owned(), carried.to_owned());
+    }
+    let script =
+        Script::new().then("DescribeServices", 200, json!({"services": [service(&json!({"desiredCount": count}), &found)], "failures": []}).to_string());
+    let target = Target { address: &address, spec: wanted, tags: &tags };
+    let Observed::Mine { state, .. } = EcsService.observe(&Cx::scripted(&script).await, &target, None).await.unwrap() else { panic!("not found") };
+    match EcsService.diff(&target, &state) {
+        Diff::Same => "same".to_owned(),
+        Diff::Update(changes) => changes.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn what_was_asked_for_is_set_once_and_then_left_to_auto_scaling() {
+    let scaled = |asked: Value| spec(&json!({"desired": 4, "min": 0, "max": 5, "asked": asked}));
+    let rows = [
+        (json!("t1"), "", 2, "desired: 2 → 4; tags.labctl:asked: (none) → t1"),
+        (json!("t1"), "", 4, "tags.labctl:asked: (none) → t1"),
+        (json!("t1"), "t1", 2, "same"),
+        (json!("t2"), "t1", 2, "desired: 2 → 4; tags.labctl:asked: t1 → t2"),
+        (Value::Null, "t1", 2, "same"),
+        (Value::Null, "suspension", 0, "desired: 0 → 4; tags.labctl:asked: suspension → resumption"),
+        (json!("t1"), "suspension", 0, "desired: 0 → 4; tags.labctl:asked: suspension → t1"),
+        (Value::Null, "resumption", 0, "same"),
+    ];
+    for (wanted, carried, count, expected) in rows {
+        assert_eq!(asked(&scaled(wanted.clone()), carried, count).await, expected, "{wanted} asked, `{carried}` carried, {count} tasks");
+    }
+    let suspended = |level| EcsService.suspended(scaled(Value::Null), level);
+    assert_eq!(asked(&suspended(Suspension::Full), "", 2).await, "desired: 2 → 0; tags.labctl:asked: (none) → suspension");
+    assert_eq!(asked(&suspended(Suspension::Full), "suspension", 1).await, "desired: 1 → 0", "whoever raises it meanwhile");
+    assert_eq!(asked(&suspended(Suspension::Login), "", 2).await, "same");
+}
+
+#[tokio::test]
+async fn the_count_is_set_before_the_service_carries_for_what() {
+    let (address, spec) = (address(), spec(&json!({"desired": 4, "min": 1, "max": 5, "asked": "t1"})));
+    let tags = owned(&address, "r");
+    let target = Target { address: &address, spec: &spec, tags: &tags };
+    let script = Script::new().then("UpdateService", 200, "{}").then("TagResource", 200, "{}");
+    EcsService.update(&Cx::scripted(&script).await, &target, "arn:service", &state(&json!({})).await).await.unwrap();
+    let bodies: Vec<Value> = script.seen().iter().map(|(_, body)| serde_json::from_str(body).unwrap()).collect();
+    assert_eq!(bodies[0], json!({"cluster": "mate", "service": "arn:service", "desiredCount": 4}));
+    assert!(bodies[1]["tags"].as_array().unwrap().contains(&json!({"key": "labctl:asked", "value": "t1"})), "{}", bodies[1]);
+}
+
 #[tokio::test]
 async fn ready_is_a_completed_rollout_with_all_tasks() {
     let event = json!([{"message": "(service mate-a-django) was unable to place a task."}]);
@@ -105,8 +166,13 @@ async fn ready_is_a_completed_rollout_with_all_tasks() {
         ),
         (
             json!({"taskDefinition": "arn:td:1", "deployments": [deployment("PRIMARY", "arn:td:1", "IN_PROGRESS", 2), deployment("ACTIVE", "arn:td:2", "FAILED", 0)]}),
-            Ready::Broken("the deployment failed and was rolled back: FAILED by ECS; ECS says: ".into()),
+            Ready::Broken("the deployment failed and was rolled back, `arn:td:1` runs again: FAILED by ECS".into()),
         ),
+        (
+            json!({"taskDefinition": "arn:td:1", "deployments": [rolling_back("arn:td:1")], "events": event}),
+            Ready::Broken("the deployment failed and is being rolled back to `arn:td:1`: ECS deployment circuit breaker: rolling back to deploymentId ecs-svc/1.; ECS says: (service mate-a-django) was unable to place a task.".into()),
+        ),
+        (json!({"taskDefinition": "arn:td:1", "deployments": [deployment("PRIMARY", "arn:td:1", "COMPLETED", 2)]}), Ready::Ready),
         (json!({"deployments": [deployment("PRIMARY", "arn:td:2", "COMPLETED", 2), deployment("ACTIVE", "arn:td:2", "FAILED", 0)]}), Ready::Ready),
     ];
     let (address, spec, tags) = (address(), spec(&json!({})), Tags::new());

@@ -23,7 +23,7 @@ fn spec(container: &Value) -> Spec {
 }
 
 fn state(of: &Spec) -> State {
-    State { arn: "arn:td:1".into(), content: of.clone(), digest: Some(digest(of).unwrap()), tags: Tags::new() }
+    State { arn: "arn:td:1".into(), content: of.clone(), digest: Some(digest(of).unwrap()), active: true, tags: Tags::new() }
 }
 
 #[test]

@@ -40,12 +40,26 @@ fn every_difference_is_named() {
         (json!({}), json!({"other_policies": ["oops"]}), "other_policies"),
         (json!({}), json!({"managed_policy_arns": ["arn:aws:iam::aws:policy/AdministratorAccess"]}), "managed_policy_arns"),
         (json!({"permissions_boundary_arn": "arn:b"}), json!({}), "permissions_boundary_arn"),
+        (json!({"suspended": "full"}), json!({}), "suspended"),
+        (json!({}), json!({"suspended": denied(Suspension::Full)}), "suspended"),
+        (json!({"suspended": "full"}), json!({"suspended": denied(Suspension::ReadOnly)}), "suspended"),
+        (json!({"suspended": "login"}), json!({"suspended": denied(Suspension::ReadOnly)}), ""),
         (json!({"description": "x", "max_session": 7200}), json!({}), "description max_session"),
     ];
     for (wanted, found, expected) in rows {
         let fields: Vec<String> = changes(&spec(&wanted), &state(&found)).into_iter().map(|c| c.field).collect();
         assert_eq!(fields.join(" "), expected, "{wanted} wanted, {found} found");
     }
+}
+
+#[test]
+fn reading_stays_until_everything_is_denied() {
+    let actions = |level| denied(level)["Statement"][0]["Action"].clone();
+    for level in [Suspension::ReadOnly, Suspension::Login] {
+        let text = actions(level).to_string();
+        assert!(text.contains("s3:PutObject*") && text.contains("s3:DeleteObject*") && !text.contains("Get") && !text.contains("List"), "{text}");
+    }
+    assert_eq!(actions(Suspension::Full), "*");
 }
 
 #[test]

@@ -119,19 +119,29 @@ async fn create_asks_for_a_multi_az_cluster_without_instances() {
     assert_eq!((RdsCluster.diff(&target, &state), RdsCluster.ready(&target, &state)), (Diff::Same, Ready::Waiting("creating".into())));
 }
 
+/// A snapshot of this cluster, and one of an earlier cluster of the same name.
+const SNAPSHOTS: &str = "<DescribeDBClusterSnapshotsResponse><DescribeDBClusterSnapshotsResult><DBClusterSnapshots>\
+    <DBClusterSnapshot><DBClusterSnapshotIdentifier>by-hand</DBClusterSnapshotIdentifier><DbClusterResourceId>cluster-1</DbClusterResourceId>\
+    </DBClusterSnapshot><DBClusterSnapshot><DBClusterSnapshotIdentifier>former</DBClusterSnapshotIdentifier>\
+    <DbClusterResourceId>cluster-0</DbClusterResourceId></DBClusterSnapshot>\
+    </DBClusterSnapshots></DescribeDBClusterSnapshotsResult></DescribeDBClusterSnapshotsResponse>";
+
 #[tokio::test]
-async fn deletion_lifts_protection_then_takes_a_final_snapshot() {
+async fn deletion_lifts_protection_and_leaves_neither_snapshot_nor_backup() {
     let (address, spec) = (address(), spec(&json!({})));
     let tags = owned(&address, "r");
     let script = Script::new()
         .then("DescribeDBClusters", 200, described("available", &tags))
         .then("ModifyDBCluster", 200, "<ModifyDBClusterResponse><ModifyDBClusterResult/></ModifyDBClusterResponse>")
+        .then("DescribeDBClusterSnapshots", 200, SNAPSHOTS)
+        .then("DeleteDBClusterSnapshot", 200, "<DeleteDBClusterSnapshotResponse><DeleteDBClusterSnapshotResult/></DeleteDBClusterSnapshotResponse>")
         .then("DeleteDBCluster", 200, "<DeleteDBClusterResponse><DeleteDBClusterResult/></DeleteDBClusterResponse>")
         .then("DescribeDBClusters", 404, query_error("DBClusterNotFoundFault", "gone"));
     let cx = Cx::scripted(&script).await;
     let target = Target { address: &address, spec: &spec, tags: &tags };
     RdsCluster.delete(&cx, &target, "mate-a").await.unwrap();
     RdsCluster.delete(&cx, &target, "mate-a").await.unwrap();
-    let snapshot = format!("FinalDBSnapshotIdentifier={}", rds::final_snapshot("mate-a", "cluster-1"));
-    assert!(script.seen()[2].1.contains(&snapshot), "{:?}", script.seen()[2]);
+    assert!(script.seen()[3].1.contains("DBClusterSnapshotIdentifier=by-hand"), "{:?}", script.seen()[3]);
+    let (_, body) = &script.seen()[4];
+    assert!(body.contains("SkipFinalSnapshot=true") && body.contains("DeleteAutomatedBackups=true") && !body.contains("FinalDBSnapshot"), "{body}");
 }

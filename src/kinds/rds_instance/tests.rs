@@ -211,13 +211,21 @@ async fn somebody_elses_instance_is_foreign() {
     assert!(matches!(found, Observed::Foreign(whose) if whose.contains("hospital-b")));
 }
 
+/// A snapshot of this instance, and one of an earlier instance of the same name.
+const SNAPSHOTS: &str = "<DescribeDBSnapshotsResponse><DescribeDBSnapshotsResult><DBSnapshots>\
+    <DBSnapshot><DBSnapshotIdentifier>by-hand</DBSnapshotIdentifier><DbiResourceId>db-1</DbiResourceId></DBSnapshot>\
+    <DBSnapshot><DBSnapshotIdentifier>former</DBSnapshotIdentifier><DbiResourceId>db-0</DbiResourceId></DBSnapshot>\
+    </DBSnapshots></DescribeDBSnapshotsResult></DescribeDBSnapshotsResponse>";
+
 #[tokio::test]
-async fn deletion_lifts_protection_then_takes_a_final_snapshot_and_keeps_backups() {
+async fn deletion_lifts_protection_and_leaves_neither_snapshot_nor_backup() {
     let (address, spec) = (address(), spec(&json!({})));
     let tags = owned(&address, "r");
     let script = Script::new()
         .then("DescribeDBInstances", 200, described("available", "", &tags))
         .then("ModifyDBInstance", 200, "<ModifyDBInstanceResponse><ModifyDBInstanceResult/></ModifyDBInstanceResponse>")
+        .then("DescribeDBSnapshots", 200, SNAPSHOTS)
+        .then("DeleteDBSnapshot", 200, "<DeleteDBSnapshotResponse><DeleteDBSnapshotResult/></DeleteDBSnapshotResponse>")
         .then("DeleteDBInstance", 200, "<DeleteDBInstanceResponse><DeleteDBInstanceResult/></DeleteDBInstanceResponse>")
         .then("DescribeDBInstances", 200, described("deleting", "", &tags))
         .then("DescribeDBInstances", 404, query_error("DBInstanceNotFound", "gone"));
@@ -226,9 +234,9 @@ async fn deletion_lifts_protection_then_takes_a_final_snapshot_and_keeps_backups
     for _ in 0..3 {
         RdsInstance.delete(&cx, &target, "mate-a").await.unwrap();
     }
-    let (_, body) = &script.seen()[2];
-    let snapshot = format!("FinalDBSnapshotIdentifier={}", rds::final_snapshot("mate-a", "db-1"));
-    assert!(body.contains(&snapshot) && body.contains("SkipFinalSnapshot=false") && body.contains("DeleteAutomatedBackups=false"), "{body}");
+    assert!(script.seen()[3].1.contains("DBSnapshotIdentifier=by-hand"), "one of an earlier instance of the name is not ours to delete");
+    let (_, body) = &script.seen()[4];
+    assert!(body.contains("SkipFinalSnapshot=true") && body.contains("DeleteAutomatedBackups=true") && !body.contains("FinalDBSnapshot"), "{body}");
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
 use super::Next;
@@ -35,6 +35,7 @@ impl super::Mend for Mend {
         // Kept before the call: should we be killed in between, there is a note about a service that is not there, which harms nothing.
         kept = json!({"clientToken": asked["clientToken"]});
         ecs_services::note(&mut kept, &asked);
+        kept["unpullable"] = ecs_services::unpullable(next.wire, &asked["taskDefinition"]).await?.map_or(Value::Null, |(_, image)| image.into());
         ecs_services::keep(next.wire, &cluster, &name, &kept).await?;
         let network = &mut asked["networkConfiguration"]["awsvpcConfiguration"];
         if network.is_object() && network["securityGroups"].is_null() {

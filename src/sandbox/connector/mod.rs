@@ -6,6 +6,9 @@
 //!
 //! | service | what moto does | what AWS does, and so do we | file |
 //! |---|---|---|---|
+//! | Application Auto Scaling | no tags on scalable targets: TagResource and the like are 404 | they work | `autoscaling` |
+//! | Application Auto Scaling | DeregisterScalableTarget leaves the target's policies and their alarms | removes them | `autoscaling` |
+//! | Application Auto Scaling | a target that is not there: ValidationException | ObjectNotFoundException | `autoscaling` |
 //! | CloudWatch | 404 for rpc-v2-cbor, all that the SDK speaks | the calls work (passed on as awsJson 1.0) | `cloudwatch_cbor` |
 //! | Cognito | DeleteUserPool ignores DeletionProtection | refuses | `cognito_delete_pool` |
 //! | Cognito | 500 for ListTagsForResource, TagResource, UntagResource | they work | `cognito_tags` |
@@ -14,11 +17,14 @@
 //! | ECS | a second CreateService of one name replaces the first; clientToken is ignored | refuses, or answers as the first time | `ecs_create_service` |
 //! | ECS | 500 for CreateService without security groups | takes the default group | `ecs_create_service` |
 //! | ECS | services never run: 0 running, IN_PROGRESS, stale deployments | they reach what was asked, COMPLETED | `ecs_services` |
+//! | ECS | every image can be pulled | one in another account's private registry cannot: its rollout fails and is rolled back | `ecs_services` |
 //! | ECS | circuit breaker, percentages, managed tags, execute command are forgotten | described as they were set | `ecs_services` |
 //! | ECS | UpdateService keeps a task definition's short name | describes its ARN | `ecs_services` |
 //! | ECS | ListServices has one endless page | 10 a page, or maxResults | `ecs_list_services` |
 //! | ECS | a family without active revision is described by an inactive one | refuses | `ecs_task_definition` |
 //! | ECS | RegisterTaskDefinition does not answer with the tags | does | `ecs_task_definition` |
+//! | RDS | does not know DescribeDBClusterAutomatedBackups | lists them (there are none) | `rds_cluster_backups` |
+//! | RDS | automated snapshots outlive their cluster | go with it, unless they are to be kept | `rds_cluster_backups` |
 //! | RDS | a second CreateDBCluster or CreateDBSubnetGroup of one name replaces the first | refuses | `rds_duplicate` |
 //! | RDS | no such parameter group: an empty list | refuses with DBParameterGroupNotFound | `rds_parameter_group` |
 //! | RDS | Performance Insights forgotten; Multi-AZ DB clusters are not MultiAZ | described as they are | `rds_settings` |
@@ -29,8 +35,10 @@
 //!
 //! Seen and left, since nothing of ours depends on them: UpdateUserPoolClient keeps what it is not given (AWS resets it); with
 //! UsernameAttributes the user name stays the address (AWS makes an id); new buckets have neither public access block nor encryption
-//! until they are set (AWS sets both); no `DBClusterMembers` in a Multi-AZ cluster; RDS and others are ready at once.
+//! until they are set (AWS sets both); no `DBClusterMembers` in a Multi-AZ cluster; a scalable target never
+//! changes a count (AWS brings one outside the range into it); RDS and others are ready at once.
 
+mod autoscaling;
 mod cbor;
 mod cloudwatch_cbor;
 mod cognito_delete_pool;
@@ -41,6 +49,7 @@ mod ecs_create_service;
 mod ecs_list_services;
 mod ecs_services;
 mod ecs_task_definition;
+mod rds_cluster_backups;
 mod rds_duplicate;
 mod rds_master_secret;
 mod rds_parameter_group;
@@ -98,7 +107,8 @@ pub struct Admin {
 /// An HTTP client for the emulator at `base` (`http://127.0.0.1:5000`), with every mend in front of `plain`.
 pub fn mended(plain: SharedHttpClient, base: String, admin: Admin) -> SharedHttpClient {
     let mends: Arc<[Arc<dyn Mend>]> = Arc::new([
-        Arc::new(cloudwatch_cbor::Mend) as Arc<dyn Mend>,
+        Arc::new(autoscaling::Mend) as Arc<dyn Mend>,
+        Arc::new(cloudwatch_cbor::Mend),
         Arc::new(cognito_delete_pool::Mend),
         Arc::new(cognito_immutable::Mend),
         Arc::new(cognito_tags::Mend),
@@ -107,6 +117,7 @@ pub fn mended(plain: SharedHttpClient, base: String, admin: Admin) -> SharedHttp
         Arc::new(ecs_create_service::Mend::default()),
         Arc::new(ecs_list_services::Mend),
         Arc::new(ecs_task_definition::Mend),
+        Arc::new(rds_cluster_backups::Mend),
         Arc::new(rds_duplicate::Mend),
         Arc::new(rds_parameter_group::Mend),
         Arc::new(rds_settings::Mend),

@@ -78,6 +78,11 @@ pub fn json_error(status: u16, code: &str, message: &str) -> Sent {
     respond(status, "application/x-amz-json-1.1", json!({"__type": code, "message": message}).to_string().into_bytes())
 }
 
+/// A query service's answer.
+pub fn xml_answer(body: &str) -> Sent {
+    respond(200, "text/xml", body.as_bytes().to_vec())
+}
+
 /// An AWS query service's error. `code` and `message` hold no markup.
 pub fn query_error(status: u16, code: &str, message: &str) -> Sent {
     let body = format!(

@@ -40,6 +40,17 @@ pub async fn find(db: &mut Connection, schema: &Ident) -> Result<Option<Found>, 
     Ok(Some(Found { comment, applied, last_at }))
 }
 
+/// The schemas with a ledger that bears exactly this comment.
+///
+/// # Errors
+/// As the statements' faults.
+pub async fn marked(db: &mut Connection, comment: &str) -> Result<Vec<String>, Fault> {
+    let sql = "SELECT n.nspname::text FROM pg_description d JOIN pg_class c ON c.oid = d.objoid JOIN pg_namespace n ON n.oid = c.relnamespace \
+               WHERE d.classoid = 'pg_class'::regclass AND d.objsubid = 0 AND d.description = $1 AND c.relname = $2 ORDER BY 1";
+    let rows: Vec<(String,)> = db.all("postgres:pg_description", sqlx::query_as(sql).bind(comment).bind(TABLE)).await?;
+    Ok(rows.into_iter().map(|(name,)| name).collect())
+}
+
 async fn read(db: &mut Connection, schema: &Ident) -> Result<(Vec<Step>, Option<DateTime<Utc>>), Fault> {
     let sql = format!("SELECT folder, version::bigint, name, checksum, applied_at FROM {schema}.{TABLE} ORDER BY position");
     let rows: Vec<(String, i64, String, String, DateTime<Utc>)> = db.select("postgres:SELECT", sql).await?;

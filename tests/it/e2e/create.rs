@@ -2,16 +2,12 @@
 
 use labctl::engine::event::Silent;
 use labctl::engine::run::Stop;
-use labctl::ops::Site;
 use labctl::ops::apply::Mend;
 use labctl::ops::change::prepare;
-use labctl::ops::site::{Password, Reachable};
-use labctl::registry::{Holder, Settings, Tls};
-use labctl::stack::Stacks;
 use serde_json::Value;
 use tokio::sync::watch;
 
-use super::fixture::{SIX, blocking, shared};
+use super::fixture::{SIX, blocking, reads, shared};
 
 #[test]
 fn a_tenant_is_created_once_and_applying_it_again_changes_nothing() {
@@ -43,32 +39,13 @@ fn a_tenant_is_created_once_and_applying_it_again_changes_nothing() {
 async fn applying_again_only_reads() {
     let world = shared();
     world.six().await;
-    let sandbox = world.open().await;
-    let r = sandbox.registry.clone();
-    let registry = Settings { host: r.host, port: r.port, database: r.database, user: r.user, password: None, tls: Tls::Disable, root_certificate: None };
-    let place = Reachable {
-        profile: "sandbox".into(),
-        reach: sandbox.reach(),
-        account_id: None,
-        registry,
-        password: Password::Given(Some(r.password)),
-        init_registry: false,
-        platform: sandbox.platform.clone(),
-        tunnels: sandbox.tunnels.clone(),
-        tls: labctl::tenantdb::Tls::Off,
-        root_cert: None,
-    };
-    let site = Site::open(place, Stacks::builtin().unwrap(), Holder::this("e2e", "here")).await.unwrap();
+    let site = world.site().await;
     for id in SIX {
         let prepared = prepare(&site, &Mend { tenant: id.to_owned() }, "a test").await.unwrap();
         assert!(prepared.is_empty(), "{id}");
         prepared.carry_out(&Silent, watch::channel(Stop::No).1).await.unwrap();
     }
     let calls = site.cx.cloud.calls().by_operation();
-    let reads = |call: &str| {
-        let verb = call.split(':').nth(1).unwrap_or(call).trim_start_matches("Admin");
-        ["Describe", "List", "Get", "Head"].iter().any(|r| verb.starts_with(r))
-    };
     let writes: Vec<_> = calls.keys().filter(|call| !reads(call)).collect();
     assert!(calls.len() > 15 && writes.is_empty(), "{writes:?} of {calls:?}");
 }

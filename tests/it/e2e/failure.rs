@@ -80,13 +80,13 @@ async fn a_call_refused_part_way_keeps_what_is_done_and_resumes_after_mending() 
     let (causes, hint) = (error["causes"].to_string(), error["hint"].as_str().unwrap());
     assert!(causes.contains("s3_prefix/data: s3:PutObject"), "{error}");
     assert!(causes.contains("cognito_user/admin (s3_prefix/data failed)"), "what was not begun, and why: {error}");
-    assert!(error["left"].to_string().contains("11 finished steps"), "{error}");
+    assert!(error["left"].to_string().contains("12 finished steps"), "{error}");
     let number = hint.split("operation resume ").nth(1).unwrap().trim_end_matches('`').to_owned();
     let tenant: Value = serde_json::from_str(&labctl(&["tenant", "show", "staged-lab", "-o", "json"]).out).unwrap();
     assert_eq!(tenant["status"], "failed");
     let made: Vec<_> = tenant["resources"].as_array().unwrap().iter().filter(|r| r["status"] == "ready").collect();
-    assert_eq!(made.len(), 11, "{tenant}");
-    assert_eq!(sweep(world).await["staged-lab"].len(), 11, "what was made is kept");
+    assert_eq!(made.len(), 12, "{tenant}");
+    assert_eq!(sweep(world).await["staged-lab"].len(), 12, "what was made is kept");
     assert_eq!(labctl(&["operation", "resume", &number]).code, 3, "unmended, it stops at the same place");
     config(sandbox.platform["bucket"].as_str().unwrap());
     let resumed = labctl(&["operation", "resume", &number, "-o", "json"]);

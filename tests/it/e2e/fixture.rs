@@ -10,7 +10,11 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use labctl::cloud::Cloud;
+use labctl::ops::Site;
+use labctl::ops::site::{Password, Reachable};
+use labctl::registry::{Holder, Settings, Tls};
 use labctl::sandbox::{self, Options, Sandbox};
+use labctl::stack::Stacks;
 use secrecy::ExposeSecret as _;
 use serde_json::Value;
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
@@ -153,6 +157,26 @@ impl World {
         Sandbox::at(options).start(&|_| ()).await.unwrap()
     }
 
+    /// The same sandbox as the library's verbs work with it.
+    pub async fn site(&self) -> Site {
+        let sandbox = self.open().await;
+        let r = sandbox.registry.clone();
+        let registry = Settings { host: r.host, port: r.port, database: r.database, user: r.user, password: None, tls: Tls::Disable, root_certificate: None };
+        let place = Reachable {
+            profile: "sandbox".into(),
+            reach: sandbox.reach(),
+            account_id: None,
+            registry,
+            password: Password::Given(Some(r.password)),
+            init_registry: false,
+            platform: sandbox.platform.clone(),
+            tunnels: sandbox.tunnels.clone(),
+            tls: labctl::tenantdb::Tls::Off,
+            root_cert: None,
+        };
+        Site::open(place, Stacks::builtin().unwrap(), Holder::this("e2e", "here")).await.unwrap()
+    }
+
     /// AWS as the sandbox's other programs see it.
     pub async fn cloud(&self) -> Cloud {
         Cloud::connect(self.open().await.reach()).await
@@ -179,6 +203,12 @@ impl World {
 pub async fn connect(port: u16, user: &str, password: &str, database: &str) -> Result<PgConnection, sqlx::Error> {
     let options = PgConnectOptions::new_without_pgpass().host("127.0.0.1").port(port).username(user).password(password).database(database);
     PgConnection::connect_with(&options.ssl_mode(PgSslMode::Prefer)).await
+}
+
+/// Whether a call to AWS only reads.
+pub fn reads(call: &str) -> bool {
+    let verb = call.split(':').nth(1).unwrap_or(call).trim_start_matches("Admin");
+    ["Describe", "List", "Get", "Head"].iter().any(|r| verb.starts_with(r))
 }
 
 /// Runs what blocks beside the test.

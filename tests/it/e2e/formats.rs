@@ -4,11 +4,12 @@ use serde_json::Value;
 
 use super::fixture::{Run, shared};
 
-const COMMANDS: [&str; 16] = [
+const COMMANDS: [&str; 17] = [
     "tenant list",
     "tenant show lakeside-lab",
     "tenant plan lakeside-lab",
     "tenant apply lakeside-lab",
+    "tenant drift lakeside-lab",
     "operation list",
     "operation show 1",
     "tier list",

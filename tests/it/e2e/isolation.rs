@@ -6,14 +6,14 @@ use sqlx::{AssertSqlSafe, PgConnection};
 use super::fixture::{connect, shared};
 
 /// A connection as one of a tenant's roles, with the password and the database its secret names.
-async fn login(id: &str, part: &str) -> Result<PgConnection, sqlx::Error> {
+pub async fn login(id: &str, part: &str) -> Result<PgConnection, sqlx::Error> {
     let secret = secret(id, part).await;
     let port = shared().open().await.registry.port;
     let of = |key: &str| secret[key].as_str().unwrap().to_owned();
     connect(port, &of("username"), &of("password"), &of("dbname")).await
 }
 
-async fn secret(id: &str, part: &str) -> Value {
+pub async fn secret(id: &str, part: &str) -> Value {
     let shown = shared().json(&["tenant", "show", id]);
     let address = format!("{id}/secret/{part}");
     let arn = shown["resources"].as_array().unwrap().iter().find(|r| r["address"] == *address).unwrap()["id"].as_str().unwrap().to_owned();

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
+use aws_sdk_applicationautoscaling::types::ServiceNamespace;
 use aws_sdk_ecs::types::{ServiceField, TaskDefinitionField};
 use futures_util::FutureExt;
 use labctl::cloud::Cloud;
@@ -121,11 +122,18 @@ async fn compute(cloud: &Cloud, notes: &mut Notes) {
         let services = cloud.ecs.list_services().cluster(&cluster).max_results(100).send().await.unwrap().service_arns.unwrap_or_default();
         for ten in services.chunks(10) {
             let call = cloud.ecs.describe_services().cluster(&cluster).set_services(Some(ten.to_vec())).include(ServiceField::Tags);
-            for service in call.send().await.unwrap().services.unwrap_or_default() {
+            // A deleted service can be described for a while.
+            for service in call.send().await.unwrap().services.unwrap_or_default().into_iter().filter(|s| s.status() != Some("INACTIVE")) {
                 let tags = service.tags.unwrap_or_default().into_iter().filter_map(|t| t.key.zip(t.value));
                 notes.tags(&service.service_arn.unwrap(), tags);
             }
         }
+    }
+    let mut targets = cloud.autoscaling.describe_scalable_targets().service_namespace(ServiceNamespace::Ecs).into_paginator().items().send();
+    while let Some(target) = targets.next().await {
+        let target = target.unwrap();
+        let tags = cloud.autoscaling.list_tags_for_resource().resource_arn(target.scalable_target_arn.unwrap()).send().await.unwrap().tags;
+        notes.tags(&target.resource_id, tags.unwrap_or_default());
     }
     for arn in cloud.ecs.list_task_definitions().send().await.unwrap().task_definition_arns.unwrap_or_default() {
         let found = cloud.ecs.describe_task_definition().task_definition(&arn).include(TaskDefinitionField::Tags).send().await.unwrap();

@@ -211,7 +211,7 @@ impl Stage {
     pub async fn plan(&self, wanted: &[Wanted]) -> Plan {
         let recorded = self.journal.recorded();
         let world = look(&self.world, KINDS, wanted, &recorded, self.patience).await.expect("looking");
-        let plan = Plan::make(&Input { tenant: TENANT, wanted, recorded: &recorded, world: &world, may_delete_data: true }, KINDS);
+        let plan = Plan::make(&Input { tenant: TENANT, wanted, recorded: &recorded, world: &world, may_delete_data: true, as_found: false }, KINDS);
         assert_eq!(check(&plan, KINDS, true), Vec::<String>::new());
         plan
     }

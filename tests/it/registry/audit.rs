@@ -60,3 +60,45 @@ async fn the_audit_chain_holds_under_many_writers() {
     let report = world.registry.verify_audit().await.unwrap();
     assert_eq!((report.rows, report.broken), (40, None));
 }
+
+/// Who can rewrite the registry's own note of the end can cut the end off: only a hash kept elsewhere shows it.
+#[tokio::test]
+async fn a_cut_off_end_is_found_by_a_head_kept_elsewhere_even_where_the_registry_lies() {
+    let world = world().await;
+    audited(&world).await;
+    let before = world.registry.verify_audit().await.unwrap();
+    assert!(before.from.unwrap() <= before.to.unwrap());
+    let cut = "SET session_replication_role = replica; DELETE FROM labctl.audit WHERE seq > 5;
+               UPDATE labctl.audit_head SET seq = 5, hash = (SELECT hash FROM labctl.audit WHERE seq = 5)";
+    let still = world.registry.verify_audit_with(Some(&before.head)).await.unwrap();
+    assert_eq!((still.kept, &still.broken), (Some(7), &None));
+    world.sql(cut).await.unwrap();
+    let after = world.registry.verify_audit_with(Some(&before.head)).await.unwrap();
+    assert_eq!((after.rows, after.kept, after.broken), (5, None, None), "it looks whole, and the head kept elsewhere is not in it");
+}
+
+#[tokio::test]
+async fn everything_that_changes_a_tenant_is_audited_with_its_verb_and_reason() {
+    let world = world().await;
+    let registry = &world.registry;
+    let (lease, number) = begun(registry, "a1").await;
+    let outcome = Outcome { status: OperationStatus::Failed, summary: &json!({}), calls: &json!({}), tenant: Some(TenantStatus::Failed) };
+    registry.finish_operation(&lease, number, &outcome).await.unwrap();
+    let again = NewOperation { status: Some(TenantStatus::Provisioning), ..operation(&Value::Null, &[]) };
+    registry.continue_operation(&lease, number, &again).await.unwrap();
+    registry.abort_operation(&lease, number, Some("cancelled")).await.unwrap();
+    registry.break_lease("a1", &me(), Some("it hangs")).await.unwrap();
+    let rows = registry.audit_since(Some("a1"), None, 0).await.unwrap();
+    let said: Vec<_> = rows.iter().map(|r| (r.action.as_str(), r.detail["verb"].as_str().or(r.detail["reason"].as_str()).unwrap())).collect();
+    let expected = [
+        ("lock.break", "it hangs"),
+        ("operation.abort", "create"),
+        ("operation.continue", "create"),
+        ("operation.finish", "create"),
+        ("operation.begin", "create"),
+    ];
+    assert_eq!(said, expected);
+    assert_eq!(rows[1].detail["reason"], "cancelled");
+    assert_eq!(registry.audit_since(None, Some(rows[1].at), 0).await.unwrap().len(), 2, "only since then");
+    assert_eq!(registry.audit_since(None, None, 1).await.unwrap()[0].seq, 5);
+}

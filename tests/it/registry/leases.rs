@@ -101,7 +101,7 @@ async fn a_stale_epoch_can_write_nothing() {
     let (stale, number) = begun(registry, "a1").await;
     let journal = registry.journal(number, &stale);
     journal.write(&address("a1", "data"), &intended("t1", 1)).await.unwrap();
-    let broken = registry.break_lease("a1", &other(999_999)).await.unwrap().unwrap();
+    let broken = registry.break_lease("a1", &other(999_999), Some("it hangs")).await.unwrap().unwrap();
     assert_eq!((broken.holder.as_str(), broken.epoch), ("ana", 1));
 
     let _successor = registry.acquire_lease("a1", &other(999_999), "tenant apply", |_| true).await.unwrap();

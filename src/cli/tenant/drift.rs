@@ -1,0 +1,128 @@
+//! `labctl tenant drift`
+
+use serde::Serialize;
+
+use crate::cli::error::Kind;
+use crate::cli::help::examples;
+use crate::cli::output::{Row, Sheet, View};
+use crate::cli::{Cli, CliError};
+use crate::engine::kind::Address;
+use crate::ops::drift::{TenantDrift, drift};
+use crate::plan::drift::{Bookkeeping, Difference, Drifted, Field};
+
+/// Say how what a tenant has differs from what it should have, and change nothing
+///
+/// Looks at every resource, in AWS and in the databases. What auto-scaling or a suspension owns is no drift. `labctl tenant apply ID` mends
+/// what is found. Exits with 2 when anything differs.
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = examples(&[
+    ("Does anything differ? (exit code 2)", "labctl tenant drift city-lab"),
+    ("What, for a script", "labctl tenant drift city-lab -o json | jq -r '.differences[] | .address'"),
+]))]
+pub struct Args {
+    /// The tenant's id
+    id: String,
+}
+
+/// A tenant's drift, for output.
+#[derive(Serialize)]
+struct Shown<'a> {
+    tenant: &'a str,
+    status: String,
+    revision: i32,
+    /// An operation under way or stopped part-way.
+    unfinished_operation: Option<i64>,
+    drift: bool,
+    /// How many were looked at.
+    resources: usize,
+    differences: Vec<Line<'a>>,
+    bookkeeping: &'a [Bookkeeping],
+}
+
+/// One resource that differs.
+#[derive(Serialize)]
+pub(in crate::cli) struct Line<'a> {
+    address: &'a Address,
+    drift: Drifted,
+    fields: &'a [Field],
+    detail: Option<&'a str>,
+}
+
+impl<'a> Line<'a> {
+    pub(in crate::cli) fn of(difference: &'a Difference) -> Self {
+        Self { address: &difference.address, drift: difference.drift, fields: &difference.fields, detail: difference.detail.as_deref() }
+    }
+
+    /// In which way, a line for each.
+    pub(in crate::cli) fn ways(&self) -> Vec<String> {
+        let fields = self.fields.iter().map(|f| format!("{}: is {}, should be {}", f.field, f.is, f.should_be));
+        fields.chain(self.detail.map(ToOwned::to_owned)).collect()
+    }
+
+    pub(in crate::cli) fn resource(&self) -> String {
+        format!("{}/{}", self.address.kind, self.address.name)
+    }
+
+    pub(in crate::cli) fn how(&self) -> &'static str {
+        self.drift.as_str()
+    }
+}
+
+impl Row for Line<'_> {
+    const COLUMNS: &'static [&'static str] = &["drift", "resource", "how"];
+
+    fn cells(&self) -> Vec<String> {
+        vec![self.how().to_owned(), self.resource(), self.ways().join("\n")]
+    }
+}
+
+impl Row for Bookkeeping {
+    const COLUMNS: &'static [&'static str] = &["resource", "recorded", "is"];
+
+    fn cells(&self) -> Vec<String> {
+        vec![format!("{}/{}", self.address.kind, self.address.name), self.recorded.clone(), self.is.clone()]
+    }
+}
+
+impl View for Shown<'_> {
+    fn view(&self) -> Sheet {
+        let sheet = match self.differences.len() {
+            0 => Sheet::new().text(format!("Tenant {} has no drift: {} resources are as they should be.", self.tenant, self.resources)),
+            n => {
+                let words = format!("{n} of {} resources differ. `labctl tenant apply {}` mends them.", self.resources, self.tenant);
+                Sheet::new().rows(format!("Drift of tenant {}", self.tenant), &self.differences).text(words)
+            }
+        };
+        sheet.rows("Only the registry differs", self.bookkeeping)
+    }
+}
+
+/// Runs it.
+///
+/// # Errors
+/// 2 when anything differs, 1 when it cannot be looked at.
+pub async fn run(args: Args, cli: &Cli) -> Result<(), CliError> {
+    let site = cli.site().await?;
+    let found = drift(&site, &args.id).await?;
+    if let Some(number) = found.unfinished {
+        cli.say.warning(format!("operation {number} of tenant {} is not finished: what differs may be its doing", args.id));
+    }
+    cli.out.object(&Shown::of(&found))?;
+    if found.drift.differences.is_empty() { Ok(()) } else { Err(CliError::told(Kind::Changes)) }
+}
+
+impl<'a> Shown<'a> {
+    fn of(found: &'a TenantDrift) -> Self {
+        let differences: Vec<Line<'a>> = found.drift.differences.iter().map(Line::of).collect();
+        Self {
+            tenant: &found.tenant.id,
+            status: found.tenant.status.to_string(),
+            revision: found.tenant.revision,
+            unfinished_operation: found.unfinished,
+            drift: !differences.is_empty(),
+            resources: found.resources,
+            differences,
+            bookkeeping: &found.drift.bookkeeping,
+        }
+    }
+}

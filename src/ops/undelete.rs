@@ -1,0 +1,33 @@
+//! Undelete: not deleted after all. What was suspended before stays suspended.
+
+use async_trait::async_trait;
+
+use super::edit::{Current, Edit, Verb};
+use super::error::OpError;
+use super::site::Site;
+use crate::plan::life::DesiredState;
+
+/// A deleted tenant is brought back.
+pub struct Undelete {
+    /// Its id.
+    pub tenant: String,
+}
+
+#[async_trait]
+impl Edit for Undelete {
+    fn tenant(&self) -> &str {
+        &self.tenant
+    }
+    fn verb(&self) -> Verb {
+        Verb::Undelete
+    }
+    async fn edit(&self, _site: &Site, current: Option<&Current>) -> Result<DesiredState, OpError> {
+        let Some(current) = current else { return Err(OpError::NoSuchTenant { tenant: self.tenant.clone() }) };
+        let mut state = current.state.clone();
+        let under_way = current.unfinished.as_ref().is_some_and(|o| o.verb == self.verb().as_str());
+        if state.life.deleted.take().is_none() && !under_way {
+            return Err(OpError::Status { tenant: self.tenant.clone(), status: current.tenant.status, verb: self.verb() });
+        }
+        Ok(state)
+    }
+}

@@ -1,0 +1,44 @@
+//! A census: everything on a server, or in one of its databases, with what its comment says of its owner. Never writes.
+
+use super::comment;
+use super::connect::Connection;
+use crate::engine::fault::Fault;
+use crate::engine::kind::Tags;
+
+/// One thing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Thing {
+    /// `role`, `database`, `schema`, `relation`.
+    pub what: String,
+    /// Its name; of a relation, with its schema's.
+    pub name: String,
+    /// What its comment says; nothing where the comment is not labctl's.
+    pub tags: Tags,
+}
+
+type Row = (String, String, Option<String>);
+
+fn things(rows: Vec<Row>) -> Vec<Thing> {
+    rows.into_iter().map(|(what, name, text)| Thing { what, name, tags: comment::read(text.as_deref()) }).collect()
+}
+
+/// Roles and databases of the server.
+///
+/// # Errors
+/// As the statements' faults.
+pub async fn on_server(db: &mut Connection) -> Result<Vec<Thing>, Fault> {
+    let query = "SELECT 'role', rolname::text, shobj_description(oid, 'pg_authid') FROM pg_roles \
+        UNION ALL SELECT 'database', datname::text, shobj_description(oid, 'pg_database') FROM pg_database";
+    db.all::<Row>("postgres:pg_roles", sqlx::query_as(query)).await.map(things)
+}
+
+/// Schemas of this connection's database, and the relations in them that bear a comment.
+///
+/// # Errors
+/// As the statements' faults.
+pub async fn in_database(db: &mut Connection) -> Result<Vec<Thing>, Fault> {
+    let query = "SELECT 'schema', nspname::text, obj_description(oid, 'pg_namespace') FROM pg_namespace \
+        UNION ALL SELECT 'relation', format('%s.%s', n.nspname, c.relname), d.description FROM pg_class c \
+        JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_description d ON d.classoid = 'pg_class'::regclass AND d.objoid = c.oid AND d.objsubid = 0";
+    db.all::<Row>("postgres:pg_namespace", sqlx::query_as(query)).await.map(things)
+}
