@@ -28,10 +28,12 @@ pub enum Kind {
     Bug,
     /// Interrupted; what is done is on record.
     Interrupted,
+    /// A program that was run for the operator ended so, and has said why.
+    Passed(u8),
 }
 
 impl Kind {
-    /// All of them, by exit code: what help and man page list.
+    /// All of labctl's own, by exit code: what help and man page list.
     pub const ALL: [Self; 8] = [Self::Failed, Self::Changes, Self::Stopped, Self::InDoubt, Self::Locked, Self::Usage, Self::Bug, Self::Interrupted];
 
     /// The exit code.
@@ -45,6 +47,7 @@ impl Kind {
             Self::Usage => 64,
             Self::Bug => 70,
             Self::Interrupted => 130,
+            Self::Passed(code) => code,
         }
     }
 
@@ -59,6 +62,7 @@ impl Kind {
             Self::Usage => "wrong usage, or an invalid spec",
             Self::Bug => "a bug in labctl",
             Self::Interrupted => "interrupted, resumable",
+            Self::Passed(_) => "that of the program",
         }
     }
 }

@@ -18,6 +18,7 @@ use super::error::{CliError, Kind};
 pub(super) struct Interrupts {
     count: watch::Receiver<u32>,
     taken: Arc<AtomicBool>,
+    handed_on: Arc<AtomicBool>,
 }
 
 impl Interrupts {
@@ -26,7 +27,8 @@ impl Interrupts {
         let (mut int, mut term, mut hup) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?, signal(SignalKind::hangup())?);
         let (counter, count) = watch::channel(0);
         let taken = Arc::new(AtomicBool::new(false));
-        let owned = Arc::clone(&taken);
+        let handed_on = Arc::new(AtomicBool::new(false));
+        let (owned, others) = (Arc::clone(&taken), Arc::clone(&handed_on));
         tokio::spawn(async move {
             loop {
                 tokio::select! {
@@ -36,18 +38,24 @@ impl Interrupts {
                 }
                 counter.send_modify(|n| *n += 1);
                 let patience = if owned.load(Ordering::Relaxed) { 2 } else { 1 };
-                if *counter.borrow() > patience {
+                if *counter.borrow() > patience && !others.load(Ordering::Relaxed) {
                     leave();
                 }
             }
         });
-        Ok(Self { count, taken })
+        Ok(Self { count, taken, handed_on })
     }
 
     /// The count, for whoever minds it from now on.
     pub(super) fn take(&self) -> watch::Receiver<u32> {
         self.taken.store(true, Ordering::Relaxed);
         self.count.clone()
+    }
+
+    /// From now on they are those of a program that labctl has run, and waits for.
+    pub(super) fn hand_on(&self) {
+        self.taken.store(true, Ordering::Relaxed);
+        self.handed_on.store(true, Ordering::Relaxed);
     }
 
     /// Returns at an interrupt that nobody took over.

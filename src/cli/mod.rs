@@ -221,6 +221,13 @@ impl Cli {
         }
     }
 
+    /// Leaves interrupts to a program that is run for the operator: from now on they do not end the command.
+    fn hand_interrupts_on(&self) {
+        if let Some(interrupts) = self.interrupts.get() {
+            interrupts.hand_on();
+        }
+    }
+
     /// The command as it was typed, for the record. No option of labctl's takes a secret.
     fn command_line(&self) -> &str {
         &self.command_line

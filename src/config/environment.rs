@@ -34,6 +34,7 @@ pub const VARIABLES: &[Variable] = &[
     of("PATH", ""),
     of("XDG_CACHE_HOME", ""),
     of("XDG_DATA_HOME", ""),
+    of("TMPDIR", ""),
 ];
 
 /// The surroundings, as they were when the program began. No `Debug`: it may hold a password.
@@ -130,6 +131,11 @@ impl Environment {
 
     pub(super) fn host(&self) -> &str {
         self.host.as_deref().unwrap_or("unknown")
+    }
+
+    /// Where files go that are gone again when the command ends.
+    pub fn temporary_folder(&self) -> PathBuf {
+        self.path("TMPDIR").unwrap_or_else(|| PathBuf::from("/tmp"))
     }
 
     /// The folders programs are looked for in.

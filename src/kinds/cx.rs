@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
-use secrecy::SecretString;
-use serde::Deserialize;
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::Value;
 
 use crate::cloud::Cloud;
 use crate::cloud::fault::fault;
@@ -63,32 +63,36 @@ impl Cx {
                 other => return other,
             }
         }
-        let (json, _) = self.secret(&host.admin_secret_arn).await?;
+        let (mut json, _) = self.secret(&host.admin_secret_arn).await?;
         let admin = Admin {
-            username: json.username.ok_or_else(|| incomplete(&host.admin_secret_arn, "username"))?,
-            password: json.password.map(SecretString::from).ok_or_else(|| incomplete(&host.admin_secret_arn, "password"))?,
+            username: json.remove("username").ok_or_else(|| incomplete(&host.admin_secret_arn, "username"))?.expose_secret().to_owned(),
+            password: json.remove("password").ok_or_else(|| incomplete(&host.admin_secret_arn, "password"))?,
         };
         let connection = self.db.connect(&login(host, database, admin.clone())).await?;
         self.cached().insert(host.admin_secret_arn.clone(), admin);
         Ok(connection)
     }
 
-    /// A password from the key `password` of a secret, and the version it is of.
+    /// A password from one key of a secret, and the version it is of.
     ///
     /// # Errors
     /// What Secrets Manager answers, or refused when the secret has no such key.
-    pub(crate) async fn password(&self, secret_arn: &str) -> Result<(SecretString, String), Fault> {
-        let (json, version) = self.secret(secret_arn).await?;
-        Ok((json.password.map(SecretString::from).ok_or_else(|| incomplete(secret_arn, "password"))?, version))
+    pub(crate) async fn password(&self, secret_arn: &str, key: &str) -> Result<(SecretString, String), Fault> {
+        let (mut json, version) = self.secret(secret_arn).await?;
+        Ok((json.remove(key).ok_or_else(|| incomplete(secret_arn, key))?, version))
     }
 
-    async fn secret(&self, arn: &str) -> Result<(Credentials, String), Fault> {
+    /// All texts and numbers of a secret, by key, and the version they are of.
+    ///
+    /// # Errors
+    /// What Secrets Manager answers, or refused when the secret is no JSON object. Never quotes it.
+    pub async fn secret(&self, arn: &str) -> Result<(HashMap<String, SecretString>, String), Fault> {
         const CALL: &str = "secretsmanager:GetSecretValue";
         let found = self.cloud.secrets.get_secret_value().secret_id(arn).send().await.map_err(|e| fault(CALL, e))?;
         // serde's own words may quote the text, which is a secret.
-        let json = found.secret_string().and_then(|text| serde_json::from_str(text).ok());
+        let json: Option<HashMap<String, Value>> = found.secret_string().and_then(|text| serde_json::from_str(text).ok());
         let json = json.ok_or_else(|| Fault::refused(CALL, "invalid_secret", format!("{arn} holds no JSON object of texts")))?;
-        Ok((json, found.version_id().unwrap_or_default().to_owned()))
+        Ok((json.into_iter().map(|(key, value)| (key, text(value))).collect(), found.version_id().unwrap_or_default().to_owned()))
     }
 
     fn cached(&self) -> std::sync::MutexGuard<'_, HashMap<String, Admin>> {
@@ -104,11 +108,12 @@ impl Cx {
     }
 }
 
-/// The part of a database secret's JSON that is read here. Never printed.
-#[derive(Deserialize)]
-struct Credentials {
-    username: Option<String>,
-    password: Option<String>,
+/// A value of a secret as text: ports are numbers in secrets that RDS writes.
+fn text(value: Value) -> SecretString {
+    match value {
+        Value::String(text) => SecretString::from(text),
+        other => SecretString::from(other.to_string()),
+    }
 }
 
 fn login(host: &Host, database: &str, admin: Admin) -> Login {

@@ -29,6 +29,8 @@ mod s3_prefix;
 mod scaling_target;
 mod secret;
 
+pub mod rotation;
+
 pub use cx::Cx;
 
 use crate::engine::kind::Kinds;

@@ -32,9 +32,21 @@ pub struct Spec {
     /// How far the tenant must be suspended for it not to log in any more.
     #[serde(default = "full")]
     shut_out_from: Suspension,
-    /// Secret whose key `password` is its password; none for a role without one.
+    /// Sessions it has go on when it may not log in any more, unless its tenant is suspended.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    sessions_stay: bool,
+    /// Secret that holds its password; none for a role without one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     secret_arn: Option<String>,
+    /// The secret's key with the password.
+    #[serde(default = "password", skip_serializing_if = "is_password")]
+    password_key: String,
+    /// It keeps the password it has, whatever the secret says by now: a login on the way out.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    password_stays: bool,
+    /// A role it is a member of, and that its sessions act as from their beginning: what they make is that role's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    acts_as: Option<String>,
     /// Sessions at once; none for no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     connection_limit: Option<i32>,
@@ -44,6 +56,14 @@ pub struct Spec {
     /// Roles whose rights it has.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     member_of: BTreeSet<String>,
+}
+
+fn password() -> String {
+    "password".to_owned()
+}
+
+fn is_password(key: &str) -> bool {
+    key == "password"
 }
 
 fn full() -> Suspension {
@@ -89,13 +109,15 @@ pub struct State {
 
 impl Spec {
     fn role(&self) -> Result<Role, Fault> {
-        let settings = self.settings.iter().map(|(k, v)| Ok((k.clone(), roles::setting(k, &v.text())?))).collect::<Result<_, Fault>>()?;
+        let settings = self.settings.iter().map(|(k, v)| Ok((k.clone(), roles::setting(k, &v.text())?)));
+        let role = self.acts_as.iter().map(|other| Ok((roles::ROLE.to_owned(), other.clone())));
+        let settings = settings.chain(role).collect::<Result<_, Fault>>()?;
         Ok(Role {
             name: Ident::new(&self.name)?,
             login: self.login,
             connection_limit: self.connection_limit.unwrap_or(-1),
             settings,
-            member_of: self.member_of.clone(),
+            member_of: self.member_of.iter().chain(&self.acts_as).cloned().collect(),
         })
     }
 }
@@ -132,7 +154,8 @@ impl Kind for PostgresRole {
     /// It keeps its password and its rights: those of the application are the schema's to take. Migrations go on without it, because
     /// labctl runs them as its own role, which acts as this one.
     fn suspended(&self, spec: Spec, level: Suspension) -> Spec {
-        Spec { login: spec.login && level < spec.shut_out_from, ..spec }
+        let shut_out = level >= spec.shut_out_from;
+        Spec { login: spec.login && !shut_out, sessions_stay: spec.sessions_stay && !shut_out, ..spec }
     }
 
     async fn observe(&self, cx: &Cx, target: &Target<'_, Spec>, _recorded: Option<&str>) -> Result<Observed<State>, Fault> {
@@ -150,7 +173,7 @@ impl Kind for PostgresRole {
         };
         let state = State {
             login: found.login,
-            sessions: if spec.login { 0 } else { roles::sessions(&mut db, &name).await? },
+            sessions: if spec.login || spec.sessions_stay { 0 } else { roles::sessions(&mut db, &name).await? },
             connection_limit: found.connection_limit,
             settings: found.settings,
             settings_in: found.settings_in,
@@ -182,7 +205,9 @@ impl Kind for PostgresRole {
         }
         changes.extend(state.settings_in.iter().map(|d| Change::new("settings", format!("others in database {d}"), "(none)")));
         changes.extend(Change::between("member_of", &state.member_of, &role.member_of));
-        changes.extend(Change::between("password_version", &state.password_version, &state.secret_version));
+        if !target.spec.password_stays {
+            changes.extend(Change::between("password_version", &state.password_version, &state.secret_version));
+        }
         Diff::of(changes)
     }
 
@@ -190,8 +215,10 @@ impl Kind for PostgresRole {
         let spec = target.spec;
         let role = spec.role()?;
         let (password, version) = match &spec.secret_arn {
-            Some(arn) => cx.password(arn).await.map(|(password, version)| (Password::Set(password), Some(version)))?,
-            None => (Password::Keep, None),
+            Some(arn) if !spec.password_stays => {
+                cx.password(arn, &spec.password_key).await.map(|(password, version)| (Password::Set(password), Some(version)))?
+            }
+            _ => (Password::Keep, None),
         };
         let mut db = cx.admin(&spec.host, MAINTENANCE).await?;
         roles::create(&mut db, &role, &password, &comment(target.tags, version.as_deref())).await?;
@@ -204,8 +231,9 @@ impl Kind for PostgresRole {
         let (password, version) = match &spec.secret_arn {
             None if state.password_version.is_some() => (Password::Clear, None),
             None => (Password::Keep, None),
+            Some(_) if spec.password_stays => (Password::Keep, state.password_version.clone()),
             Some(_) if state.password_version == state.secret_version && state.password_version.is_some() => (Password::Keep, state.password_version.clone()),
-            Some(arn) => cx.password(arn).await.map(|(password, version)| (Password::Set(password), Some(version)))?,
+            Some(arn) => cx.password(arn, &spec.password_key).await.map(|(password, version)| (Password::Set(password), Some(version)))?,
         };
         let mut db = cx.admin(&spec.host, MAINTENANCE).await?;
         // What is there now, not what was there when the plan was made.
@@ -213,7 +241,7 @@ impl Kind for PostgresRole {
             return Err(Fault::refused("postgres:ALTER ROLE", "42704", format!("role {} is gone", role.name)));
         };
         roles::alter(&mut db, &found, &role, &password, &comment(target.tags, version.as_deref())).await?;
-        if !role.login && (found.login || state.sessions > 0) {
+        if !role.login && !spec.sessions_stay && (found.login || state.sessions > 0) {
             roles::end_all_sessions(&mut db, &role.name).await?;
         }
         Ok(())

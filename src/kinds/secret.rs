@@ -46,6 +46,10 @@ pub struct Spec {
     /// Keys for which a value is generated.
     #[serde(default)]
     generate: BTreeSet<String>,
+    /// Keys that take the value of another key (`password` that of `next_password`), which is gone then. Where the other is not there,
+    /// that has been done.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    promote: BTreeMap<String, String>,
     /// Days a deleted secret can be restored, 7–30.
     #[serde(default = "a_month", deserialize_with = "window")]
     recovery_window_days: i64,
@@ -106,9 +110,15 @@ fn generate() -> Result<SecretString, Fault> {
     Ok(SecretString::from(text))
 }
 
-/// The JSON text of a secret: what is in it (`old`), the plain values put over it, and what is still missing generated.
+/// The JSON text of a secret: what is in it (`old`) with what is promoted, the plain values put over it, and what is still missing
+/// generated.
 fn compose(spec: &Spec, old: BTreeMap<String, SecretString>) -> Result<SecretString, Fault> {
     let mut all = old;
+    for (key, from) in &spec.promote {
+        if let Some(value) = all.remove(from) {
+            all.insert(key.clone(), value);
+        }
+    }
     for (key, value) in &spec.values {
         all.insert(key.clone(), SecretString::from(value.clone()));
     }
@@ -179,9 +189,11 @@ fn changes(spec: &Spec, state: &State) -> Vec<Change> {
     let values = spec.values.iter().filter(|(key, value)| state.fingerprints.get(*key) != Some(&fingerprint(&state.arn, key, value)));
     let values = values.map(|(key, value)| Change::new(format!("values.{key}"), if state.keys.contains(key) { "(another value)" } else { "(none)" }, value));
     let generated = spec.generate.iter().filter(|k| !state.keys.contains(*k)).map(|k| Change::new(format!("generate.{k}"), "(none)", "(generated)"));
+    let promoted = spec.promote.iter().filter(|(_, from)| state.keys.contains(*from));
+    let promoted = promoted.map(|(key, from)| Change::new(format!("promote.{key}"), "(the value so far)", format!("(that of {from})")));
     let description = Change::between("description", &state.description, &spec.description);
     let key = Change::between("kms_key_arn", &state.kms_key_arn, &spec.kms_key_arn);
-    values.chain(generated).chain(description).chain(key).collect()
+    values.chain(generated).chain(promoted).chain(description).chain(key).collect()
 }
 
 impl Secret {
@@ -209,6 +221,8 @@ impl Kind for Secret {
     const LIMIT: Limit = Limit { api: "secretsmanager", per_second: 50.0, burst: 50, concurrency: 8 };
     const TIMING: Timing = Timing::secs(1, 60);
     const OUTPUTS: &'static [&'static str] = &["arn", "name"];
+    /// The ARN stays, but what is read by it does not: roles take their passwords anew from a secret that was updated.
+    const VOLATILE: &'static [&'static str] = &["arn"];
 
     /// It stays: its value lets nobody in whose role may not log in, and what is to be resumed must find it unchanged.
     fn suspended(&self, spec: Spec, _level: Suspension) -> Spec {
@@ -291,7 +305,7 @@ impl Kind for Secret {
             let updated = secrets.update_secret().secret_id(id).kms_key_id(key).description(&spec.description).send().await;
             updated.map_err(|e| fault("secretsmanager:UpdateSecret", e))?;
         }
-        if fields.iter().any(|f| f.starts_with("values.") || f.starts_with("generate.")) {
+        if fields.iter().any(|f| ["values.", "generate.", "promote."].iter().any(|part| f.starts_with(part))) {
             let old = current(cx, id).await?.as_ref().map_or_else(|| Some(BTreeMap::new()), parse);
             let Some(old) = old else {
                 return Err(Fault::refused("secretsmanager:PutSecretValue", "not_an_object", "the secret's value is not a JSON object"));

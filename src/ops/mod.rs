@@ -6,6 +6,9 @@
 //! * [`verb`]: the verbs, and which of them a tenant has when.
 //! * [`change`]: the story every verb shares: lease, edit, look, plan, agree, run, record.
 //! * [`apply`]: create and apply, the edits that come from a spec.
+//! * [`fleet_health`]: the databases of many tenants, as they are now.
+//! * [`rotate`]: credentials, by two logins in turn.
+//! * [`credentials`]: what a tenant logs in with.
 //! * [`scale`]: numbers of tasks and the size of the database, within the tier's bounds.
 //! * [`deploy`]: another image.
 //! * [`suspend`], [`resume`]: out of use, and back.
@@ -20,16 +23,19 @@
 pub mod apply;
 pub mod approved;
 pub mod change;
+pub mod credentials;
 pub mod delete;
 pub mod deliver;
 pub mod deploy;
 pub mod drift;
 pub mod edit;
 pub mod error;
+pub mod fleet_health;
 pub mod proof;
 pub mod purge;
 pub mod rename;
 pub mod resume;
+pub mod rotate;
 pub mod scale;
 pub mod settle;
 pub mod site;

@@ -112,7 +112,8 @@ pub fn desired(site: &Site, state: &DesiredState) -> Result<Desired, OpError> {
         let problem = crate::spec::Problem::new("spec::unknown_stack", &place, format!("there is no stack `{}`", spec.stack));
         return Err(invalid(vec![problem.hint(format!("stacks are: {}", known.join(", ")))]));
     };
-    let desired = resolve(stack, spec, state.named_after(), &site.platform, &|kind| find(KINDS, kind).map(|k| k.outputs_declared())).map_err(invalid)?;
+    let mut desired = resolve(stack, spec, state.named_after(), &site.platform, &|kind| find(KINDS, kind).map(|k| k.outputs_declared())).map_err(invalid)?;
+    super::rotate::rotated(&mut desired, &state.life.credentials);
     // What the templates say must be what the kinds read: a misspelt field is found before anything is touched.
     for resource in &desired.resources {
         if let Some(Err(why)) = find(KINDS, &resource.kind).map(|k| k.check(&resource.spec)) {

@@ -26,6 +26,8 @@ pub enum Verb {
     Deploy,
     /// Another name.
     Rename,
+    /// Other logins.
+    Rotate,
     /// Out of use, and on the way out.
     Delete,
     /// Not deleted after all.
@@ -46,6 +48,7 @@ impl Verb {
             Self::Scale => "scale",
             Self::Deploy => "deploy",
             Self::Rename => "rename",
+            Self::Rotate => "rotate",
             Self::Delete => "delete",
             Self::Undelete => "undelete",
             Self::Purge => "purge",
@@ -77,12 +80,24 @@ mod tests {
 
     #[test]
     fn what_is_deleted_can_only_come_back_or_go_and_what_is_going_only_go() {
-        let all = [Verb::Create, Verb::Apply, Verb::Suspend, Verb::Resume, Verb::Scale, Verb::Deploy, Verb::Rename, Verb::Delete, Verb::Undelete, Verb::Purge];
+        let all = [
+            Verb::Create,
+            Verb::Apply,
+            Verb::Suspend,
+            Verb::Resume,
+            Verb::Scale,
+            Verb::Deploy,
+            Verb::Rename,
+            Verb::Rotate,
+            Verb::Delete,
+            Verb::Undelete,
+            Verb::Purge,
+        ];
         let fits = |status| all.into_iter().filter(|v| v.fits(status)).map(Verb::as_str).collect::<Vec<_>>().join(" ");
         assert_eq!(fits(TenantStatus::Deleted), "delete undelete purge");
         assert_eq!(fits(TenantStatus::Purging), "purge");
         assert_eq!(fits(TenantStatus::Purged), "create apply");
-        assert_eq!(fits(TenantStatus::Active), "create apply suspend resume scale deploy rename delete undelete");
+        assert_eq!(fits(TenantStatus::Active), "create apply suspend resume scale deploy rename rotate delete undelete");
         assert_eq!(fits(TenantStatus::Suspended), fits(TenantStatus::Failed));
         assert!([TenantStatus::Deleted, TenantStatus::Purging].into_iter().all(|s| Verb::Continue.fits(s)));
     }

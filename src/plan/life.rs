@@ -9,6 +9,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::rotation::Rotation;
 use crate::engine::kind::Suspension;
 use crate::spec::TenantSpec;
 
@@ -45,6 +46,9 @@ pub struct Life {
     /// The subdomain its physical names are made of, where that is no longer the spec's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub named_after: Option<String>,
+    /// Rotations of credentials, by the part they are of (`app`).
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub credentials: BTreeMap<String, Rotation>,
 }
 
 /// Since when and why a tenant is out of use.

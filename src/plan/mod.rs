@@ -2,6 +2,7 @@
 //!
 //! * [`decide`]: what is to be done at each address, and why.
 //! * [`life`]: what verbs have made of a tenant since its spec was written.
+//! * [`rotation`]: how far the rotation of credentials has come.
 //! * [`drift`]: where the world differs from what is wanted, apart from any plan.
 //! * [`difference`]: how two desired states differ.
 //! * [`check`]: holds a finished plan to its invariants, apart from the code that made it.
@@ -11,6 +12,7 @@ pub mod decide;
 pub mod difference;
 pub mod drift;
 pub mod life;
+pub mod rotation;
 
 use std::collections::BTreeMap;
 

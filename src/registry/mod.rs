@@ -8,6 +8,7 @@
 //! # Rooms
 //! * [`error`]: what can go wrong, and which SQL error is which.
 //! * [`tenants`], [`revisions`], [`names`], [`resources`], [`operations`]: one file per table, with its types and queries.
+//! * [`data`]: where tenants' data is.
 //! * [`outbox`]: lifecycle events and their deliveries.
 //! * `abort`, `resolve`: an operator settles what no run can.
 //! * [`journal`]: [`crate::engine::journal::Journal`], one round trip per entry.
@@ -25,6 +26,7 @@
 
 pub mod audit;
 pub mod certificates;
+pub mod data;
 pub mod error;
 pub mod holds;
 pub mod journal;

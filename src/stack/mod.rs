@@ -19,6 +19,7 @@ pub mod template;
 pub mod tiers;
 
 pub use load::Stacks;
+pub use migrations::TENANT as TENANT_MIGRATIONS;
 pub use resolve::{Desired, OutputsOf, Resource, resolve};
 pub use template::{Bound, Isolation, Key, Migration, Stack};
 

@@ -114,6 +114,11 @@ impl Databases {
         Self { read_only: true, ..Self::new(self.settings.clone()) }
     }
 
+    /// How its databases are reached.
+    pub(super) fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
     /// A connection: one that is free, or a new one.
     ///
     /// # Errors

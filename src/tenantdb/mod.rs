@@ -8,8 +8,10 @@
 //! * [`fault`]: `sqlx::Error` → [`Fault`](crate::engine::fault::Fault), decided there and nowhere else.
 //! * [`comment`]: ownership, as one line of JSON in an object's comment.
 //! * [`roles`], [`databases`], [`schemas`], [`grants`]: what a tenant has on a server, and who may do what with it.
+//! * [`libpq`]: how PostgreSQL's own programs reach a database as labctl does.
 //! * [`census`]: everything on a server, with what its comment says of its owner.
 //! * [`migrations`]: numbered SQL files, and the ledger of those applied.
+//! * [`watch`]: what servers and databases report of themselves.
 //!
 //! # Who owns what
 //! The *owner* role (never logs in) owns the schema, and the database where a tenant has one. The *migration* role may create in the
@@ -27,10 +29,12 @@ pub mod comment;
 pub mod databases;
 pub mod fault;
 pub mod grants;
+pub mod libpq;
 pub mod migrations;
 pub mod quote;
 pub mod roles;
 pub mod schemas;
+pub mod watch;
 
 use serde::{Deserialize, Serialize};
 

@@ -17,6 +17,10 @@ use crate::engine::fault::Fault;
 /// Settings whose value is a list of names rather than one text.
 const LISTS: &[&str] = &["search_path", "temp_tablespaces", "local_preload_libraries", "session_preload_libraries"];
 
+/// The setting by which a role's sessions act as another role. [`setting`] refuses it: only what makes the role a member of that other
+/// one as well may set it.
+pub const ROLE: &str = "role";
+
 /// A role as it is wanted.
 #[derive(Debug, Clone)]
 pub struct Role {
@@ -125,6 +129,17 @@ fn set(role: &Ident, name: &str, value: &str) -> Result<String, Fault> {
     Ok(format!("ALTER ROLE {role} SET {name} = {value}"))
 }
 
+/// Sets one, within a transaction. PostgreSQL lets nobody name a role to act as whose member they are not.
+async fn apply(db: &mut Connection, role: &Ident, name: &str, value: &str) -> Result<(), Fault> {
+    const CALL: &str = "postgres:ALTER ROLE";
+    if name != ROLE {
+        return db.execute(CALL, set(role, name, value)?).await;
+    }
+    let borrowed = borrow(db, &[&Ident::new(value)?]).await?;
+    db.execute(CALL, set(role, name, value)?).await?;
+    borrowed.give_back(db).await
+}
+
 /// Looks a role up.
 ///
 /// # Errors
@@ -184,11 +199,11 @@ pub async fn create(db: &mut Connection, role: &Role, password: &Password, comme
         .await;
     made.map_err(creating)?;
     db.execute("postgres:COMMENT", format!("COMMENT ON ROLE {name} IS {}", Literal::new(comment)?)).await?;
-    for (key, value) in &role.settings {
-        db.execute("postgres:ALTER ROLE", set(name, key, value)?).await?;
-    }
     for group in &role.member_of {
         db.execute("postgres:GRANT", format!("GRANT {} TO {name}", Ident::new(group)?)).await?;
+    }
+    for (key, value) in &role.settings {
+        apply(db, name, key, value).await?;
     }
     db.commit("postgres:CREATE ROLE").await
 }
@@ -206,7 +221,7 @@ pub async fn alter(db: &mut Connection, found: &Found, role: &Role, password: &P
     }
     db.execute("postgres:ALTER ROLE", format!("ALTER ROLE {name} {clause}")).await?;
     for (key, value) in role.settings.iter().filter(|(k, v)| found.settings.get(*k) != Some(*v)) {
-        db.execute("postgres:ALTER ROLE", set(name, key, value)?).await?;
+        apply(db, name, key, value).await?;
     }
     for key in found.settings.keys().filter(|k| !role.settings.contains_key(*k)) {
         db.execute("postgres:ALTER ROLE", format!("ALTER ROLE {name} RESET {key}")).await?;

@@ -40,3 +40,5 @@ mod secrets;
 mod suspend;
 #[path = "e2e/sweep.rs"]
 mod sweep;
+#[path = "e2e/watch.rs"]
+mod watch;

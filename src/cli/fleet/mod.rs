@@ -1,6 +1,8 @@
 //! `labctl fleet`: many tenants at once.
 
 mod drift;
+mod health;
+mod status;
 
 use super::{Cli, CliError};
 
@@ -13,6 +15,8 @@ pub struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
+    Status(status::Args),
+    Health(health::Args),
     Drift(drift::Args),
 }
 
@@ -22,6 +26,8 @@ enum Command {
 /// The command's.
 pub async fn run(args: Args, cli: &Cli) -> Result<(), CliError> {
     match args.command {
+        Command::Status(args) => status::run(args, cli).await,
+        Command::Health(args) => health::run(args, cli).await,
         Command::Drift(args) => drift::run(args, cli).await,
     }
 }

@@ -3,6 +3,7 @@
 mod apply;
 mod certificate;
 mod create;
+mod credentials;
 mod delete;
 mod deploy;
 mod drift;
@@ -12,6 +13,7 @@ mod list;
 mod outcome;
 mod plan;
 mod plan_file;
+mod psql;
 mod purge;
 mod rename;
 mod resume;
@@ -44,6 +46,8 @@ enum Command {
     Rename(rename::Args),
     Show(show::Args),
     List(list::Args),
+    Psql(psql::Args),
+    Credentials(credentials::Args),
     Delete(delete::Args),
     Undelete(undelete::Args),
     Hold(hold::Args),
@@ -69,6 +73,8 @@ pub async fn run(args: Args, cli: &Cli) -> Result<(), CliError> {
         Command::Rename(args) => rename::run(args, cli).await,
         Command::Show(args) => show::run(args, cli).await,
         Command::List(args) => list::run(args, cli).await,
+        Command::Psql(args) => psql::run(args, cli).await,
+        Command::Credentials(args) => credentials::run(args, cli).await,
         Command::Delete(args) => delete::run(args, cli).await,
         Command::Undelete(args) => undelete::run(args, cli).await,
         Command::Hold(args) => hold::run(args, cli).await,

@@ -121,7 +121,7 @@ pub(in crate::cli) async fn carry_out(cli: &Cli, site: &Site, edit: &dyn Edit, o
 }
 
 /// What destroys is shown and agreed to; everything else goes on at once.
-fn agree(cli: &Cli, prepared: &Prepared<'_>) -> Result<(), CliError> {
+pub(super) fn agree(cli: &Cli, prepared: &Prepared<'_>) -> Result<(), CliError> {
     let counts = prepared.plan.counts();
     // Whoever asked for a purge has typed the tenant's name.
     if prepared.state().life.purged {

@@ -148,3 +148,29 @@ async fn deleting_twice_is_success() {
     Secret.delete(&cx, &target, "arn:secret").await.unwrap();
     Secret.delete(&cx, &target, "arn:secret").await.unwrap();
 }
+
+#[test]
+fn what_is_promoted_takes_its_place_and_is_gone_and_that_happens_once() {
+    let spec: Spec =
+        serde_json::from_value(json!({"name": "x", "values": {"username": "a_b"}, "generate": ["password"], "promote": {"password": "next_password"}}))
+            .unwrap();
+    let old = ["username", "password", "next_password"].map(|key| (key.to_owned(), SecretString::from(format!("old {key}"))));
+    let once = compose(&spec, BTreeMap::from(old)).unwrap();
+    assert_eq!(once.expose_secret(), r#"{"password":"old next_password","username":"a_b"}"#);
+    let twice = compose(&spec, parse(&once).unwrap()).unwrap();
+    assert_eq!(twice.expose_secret(), once.expose_secret());
+    let told = |keys: &[&str]| {
+        let state = State {
+            arn: "arn:secret".into(),
+            kms_key_arn: None,
+            description: String::new(),
+            fingerprints: BTreeMap::from([("username".to_owned(), fingerprint("arn:secret", "username", "a_b"))]),
+            keys: keys.iter().map(|k| (*k).to_owned()).collect(),
+            object: true,
+            tags: Tags::new(),
+        };
+        changes(&spec, &state).iter().map(|c| c.field.clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(told(&["username", "password", "next_password"]), ["promote.password"]);
+    assert_eq!(told(&["username", "password"]), Vec::<String>::new());
+}
