@@ -145,8 +145,9 @@ async fn lives(id: &'static str, tier: &'static str, scaled: [i64; 3]) {
         asked(&format!(
             "aws iam tag-role --role-name mate-{id}-sandbox-task --tags Key=Tier,Value=forged
              aws logs put-retention-policy --log-group-name /ecs/mate-{id}-sandbox/django --retention-in-days 1
-             psql -Xqc 'GRANT USAGE ON SCHEMA tenant_{under} TO PUBLIC' {database}
+             PGUSER=postgres PGPASSWORD='{}' psql -Xqc 'GRANT USAGE ON SCHEMA tenant_{under} TO PUBLIC' {database}
              aws ecs update-service --cluster sandbox --service {family} --desired-count {} >/dev/null",
+            shared().passwords()["postgres"],
             scaled[0] + 1
         ));
         let drift = verb(&["tenant", "drift", id], 2);
@@ -189,7 +190,13 @@ async fn lives(id: &'static str, tier: &'static str, scaled: [i64; 3]) {
     for (service, nothing) in [
         ("s3", format!("aws s3api list-buckets --query \"Buckets[?contains(Name, '{id}')].Name\" --output text")),
         ("cognito", format!("aws cognito-idp list-user-pools --max-results 60 --query \"UserPools[?contains(Name, '{id}')].Name\" --output text")),
-        ("ecs", format!("aws ecs list-services --cluster sandbox --max-items 1000 --query \"serviceArns[?contains(@, '{id}')]\" --output text")),
+        // The emulator goes on listing what is gone, as INACTIVE.
+        (
+            "ecs",
+            format!(
+                "for s in django celery beat; do aws ecs describe-services --cluster sandbox --services mate-{id}-sandbox-$s --query \"services[?status!='INACTIVE'].serviceName\" --output text; done"
+            ),
+        ),
         ("task definitions", format!("aws ecs list-task-definitions --max-items 1000 --query \"taskDefinitionArns[?contains(@, '{id}')]\" --output text")),
         ("scaling", "aws application-autoscaling describe-scalable-targets --service-namespace ecs --query \"ScalableTargets[?contains(ResourceId, 'ID')]\" --output text".replace("ID", id)),
         ("rds", format!("aws rds describe-db-instances --query \"DBInstances[?contains(DBInstanceIdentifier, '{id}')].DBInstanceIdentifier\" --output text")),
@@ -198,7 +205,13 @@ async fn lives(id: &'static str, tier: &'static str, scaled: [i64; 3]) {
         ("secrets", format!("aws secretsmanager list-secrets --query \"SecretList[?contains(Name, '{id}')].Name\" --output text")),
         ("logs", format!("aws logs describe-log-groups --query \"logGroups[?contains(logGroupName, '{id}')].logGroupName\" --output text")),
         ("iam", format!("aws iam list-roles --query \"Roles[?contains(RoleName, '{id}')].RoleName\" --output text")),
-        ("kms", format!("aws kms list-aliases --query \"Aliases[?contains(AliasName, '{id}')].AliasName\" --output text")),
+        // A key waits out its time under its alias, and opens nothing any more.
+        (
+            "kms",
+            format!(
+                "for k in $(aws kms list-aliases --query \"Aliases[?contains(AliasName, '{id}')].TargetKeyId\" --output text); do aws kms describe-key --key-id $k --query KeyMetadata.KeyState --output text | grep -v PendingDeletion || true; done"
+            ),
+        ),
         ("roles", format!("psql -XAtc \"SELECT rolname FROM pg_roles WHERE rolname LIKE 'tenant\\_{under}%'\"")),
         ("databases", format!("psql -XAtc \"SELECT datname FROM pg_database WHERE datname LIKE 'tenant\\_{under}%'\"")),
         ("schemas", format!("psql -XAtc \"SELECT nspname FROM pg_namespace WHERE nspname LIKE 'tenant\\_{under}%'\"")),
