@@ -75,6 +75,7 @@ impl From<OpError> for CliError {
                 }
                 told
             }
+            OpError::NoNeighbour { .. } => Self::failed("no_neighbour", words).hint("a neighbour is another active tenant of the same registry"),
             OpError::NoSuchTenant { .. } => Self::failed("not_found", words).hint("`labctl tenant list` shows those there are"),
             OpError::NothingToResume { .. } => Self::failed("nothing_to_resume", words).hint("`labctl operation list --unfinished` lists what can be resumed"),
             OpError::Bug(_) => Self::bug(words),

@@ -76,6 +76,17 @@ impl Cx {
         Ok((json.password.map(SecretString::from).ok_or_else(|| incomplete(secret_arn, "password"))?, version))
     }
 
+    /// The login that a secret holds, at this server and database: what an application makes of it. `role` where the secret names none.
+    ///
+    /// # Errors
+    /// What Secrets Manager answers, or refused when the secret has no password.
+    pub async fn login(&self, endpoint: &str, database: &str, secret_arn: &str, role: &str) -> Result<Login, Fault> {
+        let (json, _) = self.secret(secret_arn).await?;
+        let password = json.password.map(SecretString::from).ok_or_else(|| incomplete(secret_arn, "password"))?;
+        let username = json.username.unwrap_or_else(|| role.to_owned());
+        Ok(Login { endpoint: endpoint.to_owned(), database: database.to_owned(), username, password })
+    }
+
     async fn secret(&self, arn: &str) -> Result<(Credentials, String), Fault> {
         const CALL: &str = "secretsmanager:GetSecretValue";
         let found = self.cloud.secrets.get_secret_value().secret_id(arn).send().await.map_err(|e| fault(CALL, e))?;

@@ -6,6 +6,7 @@
 //! * [`verb`]: the verbs, and which of them a tenant has when.
 //! * [`change`]: the story every verb shares: lease, edit, look, plan, agree, run, record.
 //! * [`apply`]: create and apply, the edits that come from a spec.
+//! * [`verify`]: isolation, proved by trying.
 //! * [`error`]: what can go wrong, one type for all verbs.
 
 pub mod apply;
@@ -15,6 +16,7 @@ pub mod error;
 pub mod site;
 pub mod survey;
 pub mod verb;
+pub mod verify;
 
 pub use error::OpError;
 pub use site::Site;

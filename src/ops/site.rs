@@ -9,6 +9,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::error::{OpError, outside};
+use super::verify;
 use crate::cloud::{Cloud, Reach, fault::fault};
 use crate::engine::fault::Fault;
 use crate::engine::pace::{Pacer, Patience};
@@ -62,6 +63,8 @@ pub struct Site {
     pub registry: Registry,
     /// The registry's identity, for ownership tags.
     pub registry_id: Uuid,
+    /// Where the registry is, as tenants' applications would have to reach it; none behind a socket of this machine.
+    pub registry_at: Option<verify::database::Registry>,
     /// What templates read as `${platform.…}`.
     pub platform: Value,
     /// What tiers mean.
@@ -110,6 +113,8 @@ impl Site {
     pub async fn open(mut place: Reachable, stacks: Stacks, holder: Holder) -> Result<Self, OpError> {
         let cloud = Cloud::connect(place.reach.clone()).await;
         let tunnels = tunnels(&place)?;
+        let (host, port, name) = (&place.registry.host, place.registry.port, &place.registry.database);
+        let registry_at = (!host.starts_with('/')).then(|| verify::database::Registry { endpoint: format!("{host}:{port}"), database: name.clone() });
         let registry = registry(&mut place, &cloud).await?;
         // The account and the registry are asked at once: neither waits for the other.
         let (checked, registry_id) = tokio::join!(check_account(&cloud, place.account_id.as_deref()), async {
@@ -129,6 +134,7 @@ impl Site {
             cx: Arc::new(cx),
             registry,
             registry_id: registry_id?,
+            registry_at,
             platform: place.platform,
             stacks,
             holder,

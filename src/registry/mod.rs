@@ -12,6 +12,7 @@
 //! * [`lease`]: [`crate::engine::lease::Lease`]; [`process`] tells whether a holder still lives.
 //! * [`pgpass`]: passwords from a libpq password file.
 //! * [`audit`]: the hash chain and its verification.
+//! * [`evidence`]: what was done to prove a promise, and what came of it.
 //! * `schema`: migrations.
 //!
 //! Rows leave the database as JSON, one object each, and are read by their types' `Deserialize`: columns and fields bear the same names.
@@ -22,6 +23,7 @@
 
 pub mod audit;
 pub mod error;
+pub mod evidence;
 pub mod journal;
 pub mod lease;
 pub mod names;

@@ -8,6 +8,7 @@
 //! * [`fault`]: `sqlx::Error` → [`Fault`](crate::engine::fault::Fault), decided there and nowhere else.
 //! * [`comment`]: ownership, as one line of JSON in an object's comment.
 //! * [`roles`], [`databases`], [`schemas`], [`grants`]: what a tenant has on a server, and who may do what with it.
+//! * [`targets`] and [`Outcome`]: what a neighbour has by name, and statements that ought to be refused.
 //! * [`migrations`]: numbered SQL files, and the ledger of those applied.
 //!
 //! # Who owns what
@@ -17,6 +18,7 @@
 //! `PUBLIC` has nothing. The administrator is a member of these roles only for the length of a transaction (`membership`): thousands of
 //! standing memberships cost it a fifth of a second at every change (measured with 6,000 on PostgreSQL 15).
 
+mod attempts;
 mod connect;
 mod membership;
 mod tunnel;
@@ -29,9 +31,11 @@ pub mod migrations;
 pub mod quote;
 pub mod roles;
 pub mod schemas;
+pub mod targets;
 
 use serde::{Deserialize, Serialize};
 
+pub use attempts::Outcome;
 pub use connect::{Connection, Databases, Login, Settings, Tls};
 pub use tunnel::{BadTunnel, Tunnels};
 

@@ -22,3 +22,5 @@ mod readme;
 mod secrets;
 #[path = "e2e/sweep.rs"]
 mod sweep;
+#[path = "e2e/verify.rs"]
+mod verify;

@@ -2,16 +2,18 @@
 
 mod apply;
 mod create;
+mod evidence;
 mod list;
 mod outcome;
 mod plan;
 mod show;
 mod sketch;
+mod verify;
 mod wish;
 
 use super::{Cli, CliError};
 
-/// Create, plan, apply, show and list tenants
+/// Create, plan, apply, verify, show and list tenants
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(subcommand)]
@@ -25,6 +27,8 @@ enum Command {
     Apply(apply::Args),
     Show(show::Args),
     List(list::Args),
+    Verify(verify::Args),
+    Evidence(evidence::Args),
 }
 
 /// Runs one of them.
@@ -38,6 +42,8 @@ pub async fn run(args: Args, cli: &Cli) -> Result<(), CliError> {
         Command::Apply(args) => apply::run(args, cli).await,
         Command::Show(args) => show::run(args, cli).await,
         Command::List(args) => list::run(args, cli).await,
+        Command::Verify(args) => verify::run(args, cli).await,
+        Command::Evidence(args) => evidence::run(args, cli).await,
     }
 }
 
