@@ -8,6 +8,7 @@
 //! * [`fault`]: `sqlx::Error` → [`Fault`](crate::engine::fault::Fault), decided there and nowhere else.
 //! * [`comment`]: ownership, as one line of JSON in an object's comment.
 //! * [`roles`], [`databases`], [`schemas`], [`grants`]: what a tenant has on a server, and who may do what with it.
+//! * [`rls`]: row security for tables that tenants share.
 //! * [`targets`] and [`Outcome`]: what a neighbour has by name, and statements that ought to be refused.
 //! * [`migrations`]: numbered SQL files, and the ledger of those applied.
 //!
@@ -29,6 +30,7 @@ pub mod fault;
 pub mod grants;
 pub mod migrations;
 pub mod quote;
+pub mod rls;
 pub mod roles;
 pub mod schemas;
 pub mod targets;

@@ -2,6 +2,8 @@
 
 #[path = "tenant_databases/isolation.rs"]
 mod isolation;
+#[path = "tenant_databases/rows.rs"]
+mod rows;
 #[path = "tenant_databases/server.rs"]
 pub mod server;
 #[path = "tenant_databases/tenant.rs"]
