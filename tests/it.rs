@@ -24,5 +24,7 @@ mod registry;
 mod sandbox;
 #[path = "it/tenant_databases.rs"]
 mod tenant_databases;
+#[path = "it/verify.rs"]
+mod verify;
 #[path = "it/world.rs"]
 mod world;

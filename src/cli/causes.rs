@@ -107,6 +107,7 @@ impl From<OpError> for CliError {
                 .fold(Self::failed("stale_plan", words).left("nothing: the plan was not begun"), Self::cause)
                 .hint("make the plan again, and look at it"),
             OpError::NoPlan { .. } => Self::new(Kind::Usage, "invalid_plan", words).hint("`--dry-run --out FILE` of any verb writes one"),
+            OpError::NoNeighbour { .. } => Self::failed("no_neighbour", words).hint("a neighbour is another active tenant of the same registry"),
             OpError::NoSuchTenant { .. } => Self::failed("not_found", words).hint("`labctl tenant list` shows those there are"),
             OpError::NothingToResume { .. } => Self::failed("nothing_to_resume", words).hint("`labctl operation list --unfinished` lists what can be resumed"),
             OpError::Finding { .. } => {

@@ -8,6 +8,7 @@
 //! * [`tags`]: ownership tags, and their shape in each service.
 //! * [`objects`]: emptying buckets and prefixes.
 //! * [`policy`]: policy documents, compared by what they mean.
+//! * [`permission`], [`principal`]: what a role may do, by its policies; [`pool`]: what a user pool lets its users do.
 //! * [`rds`]: RDS's own words for statuses, versions, storage and parameters, the same for instances and clusters.
 //! * [`token`]: client tokens in a shape every API takes.
 //! * [`census`]: what there is of one tenant, asked of every service.
@@ -18,7 +19,10 @@ pub mod calls;
 pub mod census;
 pub mod fault;
 pub mod objects;
+pub mod permission;
 pub mod policy;
+pub mod pool;
+pub mod principal;
 pub mod rds;
 #[cfg(test)]
 pub mod scripted;

@@ -82,6 +82,17 @@ impl Cx {
         Ok((json.remove(key).ok_or_else(|| incomplete(secret_arn, key))?, version))
     }
 
+    /// The login that a secret holds, at this server and database: what an application makes of it. `role` where the secret names none.
+    ///
+    /// # Errors
+    /// What Secrets Manager answers, or refused when the secret has no password.
+    pub async fn login(&self, endpoint: &str, database: &str, secret_arn: &str, role: &str) -> Result<Login, Fault> {
+        let (mut json, _) = self.secret(secret_arn).await?;
+        let password = json.remove("password").ok_or_else(|| incomplete(secret_arn, "password"))?;
+        let username = json.remove("username").map_or_else(|| role.to_owned(), |name| name.expose_secret().to_owned());
+        Ok(Login { endpoint: endpoint.to_owned(), database: database.to_owned(), username, password })
+    }
+
     /// All texts and numbers of a secret, by key, and the version they are of.
     ///
     /// # Errors

@@ -144,6 +144,12 @@ pub enum OpError {
         /// As STS says.
         found: String,
     },
+    /// There is nobody to be isolated from.
+    #[error("tenant `{tenant}` has no neighbour to be verified against")]
+    NoNeighbour {
+        /// The tenant's id.
+        tenant: String,
+    },
     /// Something outside could not be asked.
     #[error("cannot {doing}")]
     Outside {

@@ -18,6 +18,7 @@
 //! * [`rename`]: another display name or subdomain.
 //! * [`deliver`]: lifecycle events, from the registry's outbox to their receivers.
 //! * [`settle`]: what an operator settles of an operation that no run can: given up, or looked at.
+//! * [`verify`]: isolation, proved by trying.
 //! * [`error`]: what can go wrong, one type for all verbs.
 
 pub mod apply;
@@ -43,6 +44,7 @@ pub mod survey;
 pub mod suspend;
 pub mod undelete;
 pub mod verb;
+pub mod verify;
 
 pub use error::OpError;
 pub use site::Site;

@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::deliver;
 use super::error::{OpError, outside};
+use super::verify;
 use crate::cloud::{Cloud, Reach, fault::fault};
 use crate::config::Events;
 use crate::engine::fault::Fault;
@@ -66,6 +67,8 @@ pub struct Site {
     pub registry: Registry,
     /// The registry's identity, for ownership tags.
     pub registry_id: Uuid,
+    /// Where the registry is, as tenants' applications would have to reach it; none behind a socket of this machine.
+    pub registry_at: Option<verify::database::Registry>,
     /// What templates read as `${platform.…}`.
     pub platform: Value,
     /// What tiers mean.
@@ -116,6 +119,8 @@ impl Site {
     pub async fn open(mut place: Reachable, stacks: Stacks, holder: Holder) -> Result<Self, OpError> {
         let cloud = Cloud::connect(place.reach.clone()).await;
         let tunnels = tunnels(&place)?;
+        let (host, port, name) = (&place.registry.host, place.registry.port, &place.registry.database);
+        let registry_at = (!host.starts_with('/')).then(|| verify::database::Registry { endpoint: format!("{host}:{port}"), database: name.clone() });
         let registry = registry(&mut place, &cloud).await?;
         // The account and the registry are asked at once: neither waits for the other.
         let (checked, registry_id) = tokio::join!(check_account(&cloud, place.account_id.as_deref()), async {
@@ -135,6 +140,7 @@ impl Site {
             cx: Arc::new(cx),
             registry,
             registry_id: registry_id?,
+            registry_at,
             platform: place.platform,
             events: place.events,
             stacks,

@@ -16,6 +16,7 @@
 //! * [`pgpass`]: passwords from a libpq password file.
 //! * [`holds`], [`certificates`]: what keeps a tenant from being purged, and what a purge leaves behind in writing.
 //! * [`audit`]: the hash chain and its verification.
+//! * [`evidence`]: what was done to prove a promise, and what came of it.
 //! * `schema`: migrations.
 //!
 //! Rows leave the database as JSON, one object each, and are read by their types' `Deserialize`: columns and fields bear the same names.
@@ -28,6 +29,7 @@ pub mod audit;
 pub mod certificates;
 pub mod data;
 pub mod error;
+pub mod evidence;
 pub mod holds;
 pub mod journal;
 pub mod lease;

@@ -148,10 +148,22 @@ impl Databases {
             }
             kept = lane.take();
         }
-        let link = tokio::time::timeout(CONNECT, self.dial(login))
-            .await
-            .map_err(|_| Fault::busy("postgres:connect", "unreachable", format!("{} did not answer within {} s", login.endpoint, CONNECT.as_secs())))??;
+        let link = self.dial_in_time(login).await?;
         Ok(Connection { link: Some(link), uses: 1, sound: true, open: false, user: login.username.clone(), lane, _permit: permit })
+    }
+
+    /// A connection that was made for this login and is not kept: so it is known that the password is right today, and whatever becomes of
+    /// the session is nobody else's.
+    ///
+    /// # Errors
+    /// As [`Databases::connect`].
+    pub async fn connect_alone(&self, login: &Login) -> Result<Connection, Fault> {
+        let key = Key { endpoint: login.endpoint.to_ascii_lowercase(), database: login.database.clone(), username: login.username.clone() };
+        let lane = self.lane(key);
+        let closed = |_| Fault::busy("postgres:connect", "queue", format!("no connection to {} is free", login.endpoint));
+        let permit = lane.permits.clone().acquire_owned().await.map_err(closed)?;
+        let link = self.dial_in_time(login).await?;
+        Ok(Connection { link: Some(link), uses: USES, sound: true, open: false, user: login.username.clone(), lane, _permit: permit })
     }
 
     /// Closes the unused connections to a database: PostgreSQL drops none that somebody is connected to.
@@ -163,6 +175,11 @@ impl Databases {
     fn lane(&self, key: Key) -> Arc<Lane> {
         let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
         lanes.entry(key).or_insert_with(|| Arc::new(Lane { permits: Arc::new(Semaphore::new(AT_ONCE)), idle: Mutex::default() })).clone()
+    }
+
+    async fn dial_in_time(&self, login: &Login) -> Result<PgConnection, Fault> {
+        let late = |_| Fault::busy("postgres:connect", "unreachable", format!("{} did not answer within {} s", login.endpoint, CONNECT.as_secs()));
+        tokio::time::timeout(CONNECT, self.dial(login)).await.map_err(late)?
     }
 
     async fn dial(&self, login: &Login) -> Result<PgConnection, Fault> {
@@ -292,12 +309,12 @@ impl Connection {
 
     /// Unsound from the moment a statement starts until it has ended well: a future dropped in between must not leave a connection
     /// with half an answer in the cache.
-    fn link(&mut self, call: &str) -> Result<&mut PgConnection, Fault> {
+    pub(super) fn link(&mut self, call: &str) -> Result<&mut PgConnection, Fault> {
         self.sound = false;
         self.link.as_mut().ok_or_else(|| Fault::refused(call, "closed", "the connection is closed"))
     }
 
-    fn ended<T>(&mut self, call: &str, result: Result<T, sqlx::Error>) -> Result<T, Fault> {
+    pub(super) fn ended<T>(&mut self, call: &str, result: Result<T, sqlx::Error>) -> Result<T, Fault> {
         self.sound = result.is_ok();
         result.map_err(|e| fault(call, e))
     }

@@ -10,6 +10,8 @@
 //! * [`roles`], [`databases`], [`schemas`], [`grants`]: what a tenant has on a server, and who may do what with it.
 //! * [`libpq`]: how PostgreSQL's own programs reach a database as labctl does.
 //! * [`census`]: everything on a server, with what its comment says of its owner.
+//! * [`rls`]: row security for tables that tenants share.
+//! * [`targets`] and [`Outcome`]: what a neighbour has by name, and statements that ought to be refused.
 //! * [`migrations`]: numbered SQL files, and the ledger of those applied.
 //! * [`watch`]: what servers and databases report of themselves.
 //!
@@ -20,6 +22,7 @@
 //! `PUBLIC` has nothing. The administrator is a member of these roles only for the length of a transaction (`membership`): thousands of
 //! standing memberships cost it a fifth of a second at every change (measured with 6,000 on PostgreSQL 15).
 
+mod attempts;
 mod connect;
 mod membership;
 mod tunnel;
@@ -32,12 +35,15 @@ pub mod grants;
 pub mod libpq;
 pub mod migrations;
 pub mod quote;
+pub mod rls;
 pub mod roles;
 pub mod schemas;
+pub mod targets;
 pub mod watch;
 
 use serde::{Deserialize, Serialize};
 
+pub use attempts::Outcome;
 pub use connect::{Connection, Databases, Login, Settings, Tls};
 pub use tunnel::{BadTunnel, Tunnels};
 

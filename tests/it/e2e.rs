@@ -40,5 +40,7 @@ mod secrets;
 mod suspend;
 #[path = "e2e/sweep.rs"]
 mod sweep;
+#[path = "e2e/verify.rs"]
+mod verify;
 #[path = "e2e/watch.rs"]
 mod watch;

@@ -2,10 +2,12 @@
 
 #[path = "tenant_databases/isolation.rs"]
 mod isolation;
+#[path = "tenant_databases/rows.rs"]
+mod rows;
 #[path = "tenant_databases/server.rs"]
-mod server;
+pub mod server;
 #[path = "tenant_databases/tenant.rs"]
-mod tenant;
+pub mod tenant;
 
 use std::time::Duration;
 

@@ -3,10 +3,11 @@
 mod drift;
 mod health;
 mod status;
+mod verify;
 
 use super::{Cli, CliError};
 
-/// Look at many tenants at once
+/// Look at many tenants at once, and work on them
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(subcommand)]
@@ -18,6 +19,7 @@ enum Command {
     Status(status::Args),
     Health(health::Args),
     Drift(drift::Args),
+    Verify(verify::Args),
 }
 
 /// Runs one of them.
@@ -29,5 +31,6 @@ pub async fn run(args: Args, cli: &Cli) -> Result<(), CliError> {
         Command::Status(args) => status::run(args, cli).await,
         Command::Health(args) => health::run(args, cli).await,
         Command::Drift(args) => drift::run(args, cli).await,
+        Command::Verify(args) => verify::run(args, cli).await,
     }
 }

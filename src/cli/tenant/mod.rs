@@ -7,6 +7,7 @@ mod credentials;
 mod delete;
 mod deploy;
 mod drift;
+mod evidence;
 mod history;
 mod hold;
 mod list;
@@ -22,6 +23,7 @@ mod show;
 mod sketch;
 mod suspend;
 mod undelete;
+mod verify;
 mod wish;
 
 use super::{Cli, CliError};
@@ -54,6 +56,8 @@ enum Command {
     Purge(purge::Args),
     Certificate(certificate::Args),
     History(history::Args),
+    Verify(verify::Args),
+    Evidence(evidence::Args),
 }
 
 /// Runs one of them.
@@ -81,6 +85,8 @@ pub async fn run(args: Args, cli: &Cli) -> Result<(), CliError> {
         Command::Purge(args) => purge::run(args, cli).await,
         Command::Certificate(args) => certificate::run(args, cli).await,
         Command::History(args) => history::run(args, cli).await,
+        Command::Verify(args) => verify::run(args, cli).await,
+        Command::Evidence(args) => evidence::run(args, cli).await,
     }
 }
 
