@@ -77,6 +77,8 @@ impl From<OpError> for CliError {
             }
             OpError::NoSuchTenant { .. } => Self::failed("not_found", words).hint("`labctl tenant list` shows those there are"),
             OpError::NothingToResume { .. } => Self::failed("nothing_to_resume", words).hint("`labctl operation list --unfinished` lists what can be resumed"),
+            OpError::Fleet { usage: true, hint, .. } => Self::usage(words).hint(hint),
+            OpError::Fleet { code, hint, .. } => Self::failed(code, words).hint(hint),
             OpError::Bug(_) => Self::bug(words),
         }
     }

@@ -17,6 +17,7 @@ pub mod prompt;
 mod causes;
 mod completions;
 mod early;
+mod fleet;
 mod interrupts;
 mod logging;
 mod man;
@@ -67,6 +68,7 @@ struct Args {
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     Tenant(tenant::Args),
+    Fleet(fleet::Args),
     Operation(operation::Args),
     Spec(spec::Args),
     Tier(tier::Args),
@@ -275,6 +277,7 @@ fn block_on(command: Command, cli: &Cli) -> Result<(), CliError> {
 async fn run(command: Command, cli: &Cli) -> Result<(), CliError> {
     match command {
         Command::Tenant(args) => tenant::run(args, cli).await,
+        Command::Fleet(args) => fleet::run(args, cli).await,
         Command::Operation(args) => operation::run(args, cli).await,
         Command::Spec(args) => spec::run(args, cli).await,
         Command::Tier(args) => tier::run(args, cli).await,

@@ -10,7 +10,8 @@ use crate::cloud::tags::{Ownership, ownership};
 use crate::engine::fault::Fault;
 use crate::engine::kind::{Change, Deletion, Diff, Identity, Kind, Limit, Observed, Outputs, Ready, Suspension, Target, Timing};
 use crate::tenantdb::fault::NO_DATABASE;
-use crate::tenantdb::migrations::{Step, ledger};
+use crate::tenantdb::migrations::apply::{self, Job, Ledger};
+use crate::tenantdb::migrations::{Step, central, ledger};
 use crate::tenantdb::quote::Ident;
 use crate::tenantdb::{Host, comment};
 
@@ -37,6 +38,13 @@ pub struct Spec {
 #[derive(Debug, Serialize, Deserialize)]
 pub struct State {
     applied: Vec<Step>,
+    /// Whether the database's central ledger says the same: what fleet migrations go by.
+    #[serde(default = "yes")]
+    central: bool,
+}
+
+fn yes() -> bool {
+    true
 }
 
 impl Kind for PostgresSchemaVersion {
@@ -67,12 +75,17 @@ impl Kind for PostgresSchemaVersion {
         if let Ownership::Foreign(whose) = ownership(&comment::read(found.comment.as_deref()), target.tags) {
             return Ok(Observed::Foreign(whose));
         }
-        Ok(Observed::Mine { id: format!("{}.{}", spec.database, spec.schema), state: State { applied: found.applied } })
+        let standing = central::read(&mut db, &[schema.name()]).await?.remove(schema.name()).unwrap_or_default();
+        let central = standing == central::standing(&found.applied);
+        Ok(Observed::Mine { id: format!("{}.{}", spec.database, spec.schema), state: State { applied: found.applied, central } })
     }
 
     fn diff(&self, target: &Target<'_, Spec>, state: &State) -> Diff {
-        match ledger::pending(&state.applied, &target.spec.migrations) {
-            Ok(todo) => Diff::of(todo.into_iter().map(|step| Change::new(step.to_string(), "pending", "applied"))),
+        match ledger::pending(&state.applied, &target.spec.migrations, &ledger::To::new()) {
+            Ok(todo) => {
+                let differs = (!state.central && todo.is_empty()).then(|| Change::new("central_ledger", "differs", "as the schema's own"));
+                Diff::of(todo.into_iter().map(|step| Change::new(step.to_string(), "pending", "applied")).chain(differs))
+            }
             Err(wrong) => Diff::Forbidden(format!("{wrong}; put the files back as they were and add a new one for what shall change")),
         }
     }
@@ -112,5 +125,15 @@ async fn migrate(cx: &Cx, target: &Target<'_, Spec>) -> Result<(), Fault> {
     let spec = target.spec;
     let (schema, role) = (Ident::new(&spec.schema)?, Ident::new(&spec.role)?);
     let mut db = cx.admin(&spec.host, &spec.database).await?;
-    ledger::migrate(&mut db, &schema, &role, &spec.migrations, &cx.migrations, &comment::write(target.tags, &[])).await
+    let comment = comment::write(target.tags, &[]);
+    let job = Job {
+        schema: &schema,
+        role: &role,
+        tenant: &target.address.tenant,
+        wanted: &spec.migrations,
+        to: &ledger::To::new(),
+        ledger: Ledger::Make { comment: &comment },
+        lock_timeout: apply::LOCK_TIMEOUT,
+    };
+    apply::migrate(&mut db, &job, &cx.migrations).await.map(drop)
 }

@@ -111,6 +111,18 @@ pub enum OpError {
         /// How it stands.
         status: crate::registry::OperationStatus,
     },
+    /// A fleet run cannot begin, or not go on.
+    #[error("{why}")]
+    Fleet {
+        /// Whether the command is wrong.
+        usage: bool,
+        /// Stable, for programs.
+        code: &'static str,
+        /// Why.
+        why: String,
+        /// What the operator can do.
+        hint: String,
+    },
     /// This should not be possible.
     #[error("{0}")]
     Bug(String),

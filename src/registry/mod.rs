@@ -8,8 +8,9 @@
 //! # Rooms
 //! * [`error`]: what can go wrong, and which SQL error is which.
 //! * [`tenants`], [`revisions`], [`names`], [`resources`], [`operations`]: one file per table, with its types and queries.
+//! * [`fleet`]: runs over many tenants.
 //! * [`journal`]: [`crate::engine::journal::Journal`], one round trip per entry.
-//! * [`lease`]: [`crate::engine::lease::Lease`]; [`process`] tells whether a holder still lives.
+//! * [`lease`]: [`crate::engine::lease::Lease`]; [`process`] tells whether a holder still lives. [`lease_many`]: a fleet's at once.
 //! * [`pgpass`]: passwords from a libpq password file.
 //! * [`audit`]: the hash chain and its verification.
 //! * `schema`: migrations.
@@ -22,8 +23,10 @@
 
 pub mod audit;
 pub mod error;
+pub mod fleet;
 pub mod journal;
 pub mod lease;
+pub mod lease_many;
 pub mod names;
 pub mod operations;
 pub mod pgpass;

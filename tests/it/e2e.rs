@@ -10,12 +10,16 @@ mod create;
 mod failure;
 #[path = "e2e/fixture.rs"]
 mod fixture;
+#[path = "e2e/fleet.rs"]
+mod fleet;
 #[path = "e2e/formats.rs"]
 mod formats;
 #[path = "e2e/inventory.rs"]
 mod inventory;
 #[path = "e2e/isolation.rs"]
 mod isolation;
+#[path = "../../benches/migrations/plant.rs"]
+mod plant;
 #[path = "e2e/readme.rs"]
 mod readme;
 #[path = "e2e/secrets.rs"]

@@ -3,6 +3,7 @@
 mod apply;
 mod create;
 mod list;
+mod migrate;
 mod outcome;
 mod plan;
 mod show;
@@ -11,7 +12,7 @@ mod wish;
 
 use super::{Cli, CliError};
 
-/// Create, plan, apply, show and list tenants
+/// Create, plan, apply, migrate, show and list tenants
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(subcommand)]
@@ -23,6 +24,7 @@ enum Command {
     Create(create::Args),
     Plan(plan::Args),
     Apply(apply::Args),
+    Migrate(migrate::Args),
     Show(show::Args),
     List(list::Args),
 }
@@ -36,6 +38,7 @@ pub async fn run(args: Args, cli: &Cli) -> Result<(), CliError> {
         Command::Create(args) => create::run(args, cli).await,
         Command::Plan(args) => plan::run(args, cli).await,
         Command::Apply(args) => apply::run(args, cli).await,
+        Command::Migrate(args) => migrate::run(args, cli).await,
         Command::Show(args) => show::run(args, cli).await,
         Command::List(args) => list::run(args, cli).await,
     }
