@@ -37,8 +37,11 @@ pub async fn create(world: &World, ground: &Ground<'_>, tag: &str, count: usize,
         let role = |part: &str| Ident::new(&format!("{tag}_{n:04}_{part}")).unwrap();
         let admin = Ident::new(&ground.admin.username).unwrap();
         let parties = Parties { owner: role("owner"), migration: role("migrate"), app: role("app"), readonly: None, admin };
-        // The right to connect is one row that all tenants share, and the floor need not queue for it.
-        let grants = grants::wanted(&parties).into_iter().map(|g| g.grant(&name, &database).unwrap()).filter(|g| !g.contains("ON DATABASE"));
+        // The right to connect is one row that all tenants share, and the floor need not queue for it. The ledger comes later.
+        let grants = grants::wanted(&parties)
+            .into_iter()
+            .map(|g| g.grant(&name, &database).unwrap())
+            .filter(|g| !["ON DATABASE", "SCHEMA public", "labctl_migrations"].iter().any(|other| g.contains(other)));
         let grants: String = grants.map(|g| format!("{g};\n")).collect();
         format!(
             "BEGIN; CREATE SCHEMA {name} AUTHORIZATION {}; {grants} SET LOCAL search_path = {name}; SET LOCAL ROLE {}; {files}

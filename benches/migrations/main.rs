@@ -113,6 +113,5 @@ async fn measure(large: bool) {
         let migrating = world.last_run().await;
         report.line(Line::ours("one migration over 5,000", 5000, 8, migrating).against(rate).by(&ours));
     }
-    world.stop();
     report.write(&Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/benchmarks"));
 }

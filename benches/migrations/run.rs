@@ -186,8 +186,10 @@ impl World {
             sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut db).await.unwrap();
         }
     }
+}
 
-    pub fn stop(&self) {
+impl Drop for World {
+    fn drop(&mut self) {
         let mut stop = command(&self.dir, &self.tools);
         let _ = stop.args(["sandbox", "stop", "-q"]).status();
         let _ = fs::remove_dir_all(&self.dir);
