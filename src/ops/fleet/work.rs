@@ -25,7 +25,7 @@ use crate::tenantdb::migrations::{central, ledger};
 use crate::tenantdb::quote::Ident;
 
 /// Tenants whose leases are taken at once, for each pair of hands.
-const AHEAD: usize = 8;
+const AHEAD: usize = 16;
 /// Results recorded at once.
 const BATCH: usize = 128;
 /// The wait before the second attempt; it doubles.

@@ -1,6 +1,6 @@
 //! Applies what is pending to one schema, as its migration role: change, ledger and central ledger in one transaction.
 //!
-//! The usual case takes three round trips: lock and look; the file, and whether it kept to its transaction; the ledgers and the commit.
+//! The usual case takes four round trips: lock and read; look; the file, and whether it kept to its transaction; the ledgers and the commit.
 //! Two that migrate one schema never wait for each other (whoever waits holds up every `CREATE INDEX CONCURRENTLY` of the database): the
 //! second is told to come again. The lock is the schema's own and the transaction's: it cannot be left behind, and neighbours do not queue.
 //!
@@ -150,46 +150,45 @@ async fn turn(db: &mut Connection, job: &Job<'_>, library: &Library, before: &mu
     Ok(next.map_or(Turn::Done(entries.applied), Turn::Alone))
 }
 
+/// Transaction, schema, whether there is a ledger and whose, whether there is a central one, and whether we are a member of the role.
+type Looked = (String, Option<i64>, bool, Option<String>, bool, bool);
+
 /// Opens the transaction, takes the schema's lock, and looks. Makes the ledger where that is what is asked for.
 async fn begin(db: &mut Connection, job: &Job<'_>) -> Result<Seen, Fault> {
     let name = Literal::new(job.schema.name())?;
-    let look = format!(
-        "BEGIN; SET LOCAL lock_timeout = {}; SET LOCAL statement_timeout = '10min';
-         SELECT pg_try_advisory_xact_lock(hashtext('labctl:migrate'), hashtext({name}))::text, pg_current_xact_id()::text, n.oid::text, c.oid::text,
-                obj_description(c.oid, 'pg_class'), (to_regclass('{}') IS NOT NULL)::text,
-                (pg_has_role(current_user, r.oid, 'USAGE') AND CASE WHEN current_setting('server_version_num')::int >= 160000
-                 THEN pg_has_role(current_user, r.oid, 'SET') ELSE true END)::text
-         FROM pg_roles r LEFT JOIN pg_namespace n ON n.nspname = {name} LEFT JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = '{}'
-         WHERE r.rolname = {}",
-        job.lock_timeout.as_millis(),
-        central::TABLE,
-        ledger::TABLE,
-        Literal::new(job.role.name())?
+    let open = format!(
+        "BEGIN; SET LOCAL lock_timeout = {}; SET LOCAL statement_timeout = '10min'; \
+         SELECT pg_try_advisory_xact_lock(hashtext('labctl:migrate'), hashtext({name}))::text",
+        job.lock_timeout.as_millis()
     );
-    let read = format!("; SELECT folder, version, name, checksum FROM {}.{} ORDER BY position", job.schema, ledger::TABLE);
+    let read = format!("SELECT folder, version, name, checksum FROM {}.{} ORDER BY position", job.schema, ledger::TABLE);
     db.in_transaction(true);
     let answers = match job.ledger {
-        Ledger::Of { .. } => db.script("postgres:labctl_migrations", look + &read).await.map_err(|fault| missing(job, fault))?,
-        Ledger::Make { .. } => db.script("postgres:pg_class", look).await?,
+        Ledger::Of { .. } => db.script("postgres:labctl_migrations", format!("{open}; {read}")).await.map_err(|fault| missing(job, fault))?,
+        Ledger::Make { .. } => db.script("postgres:pg_try_advisory_xact_lock", open).await?,
     };
-    let Some([locked, transaction, oid, ledger_oid, owner, central, member]) = answers.get(3).and_then(|rows| rows.first()).and_then(|row| row.as_array())
-    else {
-        return Err(Fault::refused(CALL, "42704", format!("the migration role {} does not exist", job.role)));
-    };
-    let yes = |text: &Option<String>| text.as_deref() == Some("true");
-    let Some(oid) = oid.as_deref().and_then(|oid| oid.parse().ok()) else {
-        return Err(Fault::refused(CALL, "3F000", format!("the schema {} does not exist", job.schema)).hint("`labctl tenant apply ID` makes it again"));
-    };
-    if !yes(locked) {
+    if answers.get(3).and_then(|rows| rows.first()).map(Vec::as_slice) != Some(&[Some("true".to_owned())]) {
         return Err(Fault::busy(CALL, "55P03", format!("another session is migrating the schema {}", job.schema)));
     }
-    if !yes(central) {
+    // The same text for every schema, so that the server plans it once per connection.
+    let look = "SELECT pg_current_xact_id()::text, n.oid::bigint, c.oid IS NOT NULL, obj_description(c.oid, 'pg_class'), to_regclass($3) IS NOT NULL, \
+         pg_has_role(current_user, r.oid, 'USAGE') AND CASE WHEN current_setting('server_version_num')::int >= 160000 \
+         THEN pg_has_role(current_user, r.oid, 'SET') ELSE true END \
+         FROM pg_roles r LEFT JOIN pg_namespace n ON n.nspname = $1 LEFT JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = $4 WHERE r.rolname = $2";
+    let look = sqlx::query_as(look).bind(job.schema.name()).bind(job.role.name()).bind(central::TABLE).bind(ledger::TABLE);
+    let Some((transaction, oid, has_ledger, owner, central, member)) = db.optional::<Looked>("postgres:pg_class", look).await? else {
+        return Err(Fault::refused(CALL, "42704", format!("the migration role {} does not exist", job.role)));
+    };
+    let Some(oid) = oid.and_then(|oid| u32::try_from(oid).ok()) else {
+        return Err(Fault::refused(CALL, "3F000", format!("the schema {} does not exist", job.schema)).hint("`labctl tenant apply ID` makes it again"));
+    };
+    if !central {
         // Opened in a transaction of its own; ours begins anew.
         db.script("postgres:ROLLBACK", "ROLLBACK".to_owned()).await?;
         db.in_transaction(false);
         return Err(Fault::busy(CALL, NO_CENTRAL, "the central ledger is not there yet"));
     }
-    let mut seen = Seen { transaction: transaction.clone().unwrap_or_default(), member: yes(member), oid, applied: Vec::new() };
+    let mut seen = Seen { transaction, member, oid, applied: Vec::new() };
     match job.ledger {
         Ledger::Of { address, registry } => {
             let tags = comment::read(owner.as_deref());
@@ -200,8 +199,8 @@ async fn begin(db: &mut Connection, job: &Job<'_>) -> Result<Seen, Fault> {
             }
             seen.applied = steps(answers.get(4));
         }
-        Ledger::Make { comment } if ledger_oid.is_none() => make(db, job, &mut seen, comment).await?,
-        Ledger::Make { .. } => seen.applied = steps(db.script("postgres:labctl_migrations", read[2..].to_owned()).await?.first()),
+        Ledger::Make { comment } if !has_ledger => make(db, job, &mut seen, comment).await?,
+        Ledger::Make { .. } => seen.applied = steps(db.script("postgres:labctl_migrations", read).await?.first()),
     }
     Ok(seen)
 }

@@ -340,8 +340,12 @@ async fn an_index_made_concurrently_survives_an_invalid_leftover() {
 async fn a_file_that_was_changed_after_it_was_applied_is_refused_and_versions_stop_where_they_are_told_to() {
     let fleet = Fleet::new("changed", 4).await;
     fleet.file("V3__add_notes.sql", NOTES).file("V4__add_more.sql", "CREATE TABLE more (id int);\n");
+    let mut registry = shared().registry().await;
+    says(&mut registry, "UPDATE labctl.tenants SET status = 'suspended' WHERE id = 'changed-0003'").await;
+    let awake = fleet.migrate(&["--to", "3", "--skip-suspended"]).await;
+    assert_eq!((awake.code, report(&awake)["tenants"].as_i64(), report(&awake)["migrated"].as_i64()), (0, Some(3), Some(3)), "{awake}");
     let to = fleet.migrate(&["--to", "3"]).await;
-    assert_eq!(to.code, 0, "{to}");
+    assert_eq!((to.code, report(&to)["tenants"].as_i64(), report(&to)["migrated"].as_i64()), (0, Some(4), Some(1)), "the suspended one too: {to}");
     fleet.all_agree(3).await;
     assert_eq!(fleet.migrate(&["--to", "9"]).await.code, 64);
     assert_eq!(report(&fleet.migrate(&["--to", "3"]).await)["behind"], 0);
@@ -373,9 +377,25 @@ async fn after_a_fleet_migration_tenant_apply_finds_nothing_to_do() {
     assert!(apply.code == 0 && apply.err.contains("no changes"), "{apply}");
     let apart = fleet.labctl(&["tenant", "migrate", "agreed-lab", "--to", "2"]).await;
     assert_eq!(apart.code, 0, "who is further than asked for is not behind: {apart}");
+    // A module's files come only to who has the module, and count for themselves.
+    let modules = fleet.folder().parent().unwrap().join("modules/core");
+    fs::create_dir_all(&modules).unwrap();
+    fs::write(modules.join("V1__core_things.sql"), "CREATE TABLE core_things (id int);\n").unwrap();
+    let none = fleet.labctl(&["tenant", "migrate", "agreed-lab", "-o", "json"]).await;
+    assert_eq!((none.code, report(&none)["targets"]["labcloud"].as_str()), (0, Some("tenant 3, core 1")), "{none}");
+    assert!(report(&none)["run"].is_null(), "it has no module, so it has nothing to do: {none}");
+    let file = shared().dir().join("specs").join(&spec);
+    fs::write(&file, format!("{}modules = [\"core\"]\n", fs::read_to_string(&file).unwrap())).unwrap();
+    let apply = fleet.labctl(&["tenant", "apply", &spec]).await;
+    assert_eq!(apply.code, 0, "{apply}");
+    fs::write(modules.join("V2__core_more.sql"), "CREATE TABLE core_more (id int);\n").unwrap();
+    let module = fleet.labctl(&["tenant", "migrate", "agreed-lab", "-o", "json"]).await;
+    assert_eq!((module.code, report(&module)["results"][0]["to_version"].as_str()), (0, Some("tenant 3, core 2")), "{module}");
+    let apply = fleet.labctl(&["tenant", "apply", "agreed-lab"]).await;
+    assert!(apply.code == 0 && apply.err.contains("no changes"), "{apply}");
     // A central ledger that says something else than the schema's own is found and mended.
     let mut db = shared().superuser("shared").await;
-    says(&mut db, "UPDATE labctl_ledger.schemas SET version = 2 WHERE schema = 'tenant_agreed_lab'").await;
+    says(&mut db, "UPDATE labctl_ledger.schemas SET version = 2 WHERE schema = 'tenant_agreed_lab' AND folder = 'tenant'").await;
     let drifted = fleet.labctl(&["tenant", "apply", "agreed-lab", "--plan"]).await;
     assert!(drifted.out.contains("central_ledger"), "{drifted}");
     let mended = fleet.labctl(&["tenant", "migrate", "agreed-lab"]).await;
