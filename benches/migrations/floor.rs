@@ -55,15 +55,36 @@ pub async fn create(world: &World, ground: &Ground<'_>, tag: &str, count: usize,
     .await;
 }
 
-/// One more file in each schema, and a row in a ledger.
-pub async fn migrate(world: &World, tag: &str, range: Range<usize>, hands: usize, sql: &str) {
+/// A ledger for the floor in each schema, shaped as labctl's own is.
+pub async fn ledgers(world: &World, tag: &str, range: Range<usize>) {
     let mut db = world.superuser("shared").await;
-    let ledger = "CREATE SCHEMA IF NOT EXISTS floor; CREATE TABLE IF NOT EXISTS floor.ledger (schema text, sql text, PRIMARY KEY (schema, sql))";
+    let ledger = "CREATE SCHEMA floor; CREATE TABLE floor.schemas (schema text, folder text, digest text, PRIMARY KEY (schema, folder))";
     sqlx::raw_sql(ledger).execute(&mut db).await.unwrap();
+    more_ledgers(world, tag, range).await;
+}
+
+/// The same for more schemas.
+pub async fn more_ledgers(world: &World, tag: &str, range: Range<usize>) {
+    each(world, range, 4, |n| {
+        let name = schema(tag, n);
+        format!(
+            "CREATE TABLE {name}.floor_migrations (position integer PRIMARY KEY, folder text NOT NULL, version integer NOT NULL, name text NOT NULL,
+                 checksum text NOT NULL, applied_at timestamptz NOT NULL DEFAULT clock_timestamp(), UNIQUE (folder, version))"
+        )
+    })
+    .await;
+}
+
+/// One more file in each schema, a row in its ledger, and one in the database's: what a migration writes, and nothing else.
+pub async fn migrate(world: &World, tag: &str, range: Range<usize>, hands: usize, sql: &str) {
     each(world, range, hands, |n| {
         let name = schema(tag, n);
-        let row = format!("INSERT INTO floor.ledger VALUES ('{name}', md5('{}'))", sql.replace('\'', "''"));
-        format!("BEGIN; SET LOCAL search_path = {name}; {sql}; {row}; COMMIT")
+        let own = "INSERT INTO floor_migrations (position, folder, version, name, checksum) \
+                   SELECT coalesce(max(position), 0) + 1, 'tenant', coalesce(max(position), 0) + 1, 'x', repeat('0', 64) FROM floor_migrations";
+        let central = format!(
+            "INSERT INTO floor.schemas VALUES ('{name}', 'tenant', repeat('0', 64)) ON CONFLICT (schema, folder) DO UPDATE SET digest = excluded.digest"
+        );
+        format!("BEGIN; SET LOCAL search_path = {name}; {sql}; {own}; {central}; COMMIT")
     })
     .await;
 }

@@ -72,6 +72,7 @@ async fn measure(large: bool) {
     ground.record(&mut world.registry().await, "bench", 0..1000, "labcloud", &steps).await.unwrap();
 
     // One more migration over 1,000 schemas.
+    floor::ledgers(&world, "bench", 0..1000).await;
     let mut rates = Vec::new();
     for (table, hands) in [("floor_four", 4), ("floor_eight", 8)] {
         let ((), took) = timed(floor::migrate(&world, "bench", 0..1000, hands, &more(table))).await;
@@ -104,6 +105,7 @@ async fn measure(large: bool) {
     report.line(Line::ours("nothing to do over 5,000", 5000, 1, idle.took).by(&idle));
 
     if large {
+        floor::more_ledgers(&world, "bench", 1000..5000).await;
         let ((), took) = timed(floor::migrate(&world, "bench", 0..5000, 8, &more("floor_large"))).await;
         let rate = report.line(Line::floor("one migration over 5,000", 5000, 8, took));
         world.ledgers("bench", 1000..5000, &newest).await;

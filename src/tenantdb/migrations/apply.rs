@@ -1,6 +1,6 @@
 //! Applies what is pending to one schema, as its migration role: change, ledger and central ledger in one transaction.
 //!
-//! The usual case takes four round trips: lock and read; look; the file, and whether it kept to its transaction; the ledgers and the commit.
+//! The usual case takes five round trips: lock; look; read; the file, and whether it kept to its transaction; the ledgers and the commit.
 //! Two that migrate one schema never wait for each other (whoever waits holds up every `CREATE INDEX CONCURRENTLY` of the database): the
 //! second is told to come again. The lock is the schema's own and the transaction's: it cannot be left behind, and neighbours do not queue.
 //!
@@ -150,8 +150,9 @@ async fn turn(db: &mut Connection, job: &Job<'_>, library: &Library, before: &mu
     Ok(next.map_or(Turn::Done(entries.applied), Turn::Alone))
 }
 
-/// Transaction, schema, whether there is a ledger and whose, whether there is a central one, and whether we are a member of the role.
-type Looked = (String, Option<i64>, bool, Option<String>, bool, bool);
+/// Transaction, schema, whether there is a ledger and whose, whether there is a central one, whether the ledger is a plain table, and whether
+/// we are a member of the role.
+type Looked = (String, Option<i64>, bool, Option<String>, bool, bool, bool);
 
 /// Opens the transaction, takes the schema's lock, and looks. Makes the ledger where that is what is asked for.
 async fn begin(db: &mut Connection, job: &Job<'_>) -> Result<Seen, Fault> {
@@ -161,22 +162,18 @@ async fn begin(db: &mut Connection, job: &Job<'_>) -> Result<Seen, Fault> {
          SELECT pg_try_advisory_xact_lock(hashtext('labctl:migrate'), hashtext({name}))::text",
         job.lock_timeout.as_millis()
     );
-    let read = format!("SELECT folder, version, name, checksum FROM {}.{} ORDER BY position", job.schema, ledger::TABLE);
     db.in_transaction(true);
-    let answers = match job.ledger {
-        Ledger::Of { .. } => db.script("postgres:labctl_migrations", format!("{open}; {read}")).await.map_err(|fault| missing(job, fault))?,
-        Ledger::Make { .. } => db.script("postgres:pg_try_advisory_xact_lock", open).await?,
-    };
+    let answers = db.script("postgres:pg_try_advisory_xact_lock", open).await?;
     if answers.get(3).and_then(|rows| rows.first()).map(Vec::as_slice) != Some(&[Some("true".to_owned())]) {
         return Err(Fault::busy(CALL, "55P03", format!("another session is migrating the schema {}", job.schema)));
     }
     // The same text for every schema, so that the server plans it once per connection.
     let look = "SELECT pg_current_xact_id()::text, n.oid::bigint, c.oid IS NOT NULL, obj_description(c.oid, 'pg_class'), to_regclass($3) IS NOT NULL, \
-         pg_has_role(current_user, r.oid, 'USAGE') AND CASE WHEN current_setting('server_version_num')::int >= 160000 \
+         coalesce(c.relkind = 'r' AND NOT c.relrowsecurity, true), pg_has_role(current_user, r.oid, 'USAGE') AND CASE WHEN current_setting('server_version_num')::int >= 160000 \
          THEN pg_has_role(current_user, r.oid, 'SET') ELSE true END \
          FROM pg_roles r LEFT JOIN pg_namespace n ON n.nspname = $1 LEFT JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = $4 WHERE r.rolname = $2";
     let look = sqlx::query_as(look).bind(job.schema.name()).bind(job.role.name()).bind(central::TABLE).bind(ledger::TABLE);
-    let Some((transaction, oid, has_ledger, owner, central, member)) = db.optional::<Looked>("postgres:pg_class", look).await? else {
+    let Some((transaction, oid, has_ledger, owner, central, plain, member)) = db.optional::<Looked>("postgres:pg_class", look).await? else {
         return Err(Fault::refused(CALL, "42704", format!("the migration role {} does not exist", job.role)));
     };
     let Some(oid) = oid.and_then(|oid| u32::try_from(oid).ok()) else {
@@ -188,8 +185,17 @@ async fn begin(db: &mut Connection, job: &Job<'_>) -> Result<Seen, Fault> {
         db.in_transaction(false);
         return Err(Fault::busy(CALL, NO_CENTRAL, "the central ledger is not there yet"));
     }
+    if !plain {
+        // Reading a view or a policy's table would run its owner's functions with the administrator's rights.
+        return Err(Fault::refused(CALL, "not_a_ledger", format!("{}.{} is not a plain table, and is not read", job.schema, ledger::TABLE)));
+    }
+    let read = format!("SELECT folder, version, name, checksum FROM {}.{} ORDER BY position", job.schema, ledger::TABLE);
     let mut seen = Seen { transaction, member, oid, applied: Vec::new() };
     match job.ledger {
+        Ledger::Of { .. } if !has_ledger => {
+            return Err(Fault::refused(CALL, "42P01", format!("the schema {} has no ledger", job.schema))
+                .hint(format!("`labctl tenant apply {}` looks at all the tenant has, and makes what is missing", job.tenant)));
+        }
         Ledger::Of { address, registry } => {
             let tags = comment::read(owner.as_deref());
             let is = |key: &str, value: &str| tags.get(key).is_some_and(|v| v == value);
@@ -197,11 +203,11 @@ async fn begin(db: &mut Connection, job: &Job<'_>) -> Result<Seen, Fault> {
                 let whose = tags.get("labctl:address").map_or("nobody known", String::as_str);
                 return Err(Fault::refused(CALL, "foreign", format!("the ledger in {} belongs to {whose}, not to {address} of this registry", job.schema)));
             }
-            seen.applied = steps(answers.get(4));
         }
         Ledger::Make { comment } if !has_ledger => make(db, job, &mut seen, comment).await?,
-        Ledger::Make { .. } => seen.applied = steps(db.script("postgres:labctl_migrations", read).await?.first()),
+        Ledger::Make { .. } => {}
     }
+    seen.applied = steps(db.script("postgres:labctl_migrations", read).await?.first());
     Ok(seen)
 }
 
@@ -211,15 +217,6 @@ async fn make(db: &mut Connection, job: &Job<'_>, seen: &mut Seen, comment: &str
     ledger::open(db, job.schema, comment).await?;
     let revoke = if seen.member { String::new() } else { format!("; REVOKE {} FROM CURRENT_USER", job.role) };
     db.execute("postgres:RESET ROLE", format!("RESET ROLE{revoke}")).await
-}
-
-/// A ledger that ought to be there and is not.
-fn missing(job: &Job<'_>, mut fault: Fault) -> Fault {
-    if matches!(fault.code.as_str(), "42P01" | "3F000") {
-        fault.message = format!("the schema {} has no ledger: {}", job.schema, fault.message);
-        fault.hint = Some(format!("`labctl tenant apply {}` looks at all the tenant has, and makes what is missing", job.tenant));
-    }
-    fault
 }
 
 fn named(step: &Step, mut fault: Fault) -> Fault {

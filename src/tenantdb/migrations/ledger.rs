@@ -22,7 +22,8 @@ pub struct Found {
     pub last_at: Option<DateTime<Utc>>,
 }
 
-/// Reads a schema's ledger; `None` where it has none.
+/// Reads a schema's ledger; `None` where it has none. A view of that name, or a table with policies, is none: reading it would run its owner's
+/// functions with the administrator's rights.
 ///
 /// # Errors
 /// As the statements' faults.
@@ -30,7 +31,7 @@ pub async fn find(db: &mut Connection, schema: &Ident) -> Result<Option<Found>, 
     let row: Option<(Option<String>,)> = db
         .optional(
             "postgres:pg_class",
-            sqlx::query_as("SELECT obj_description(c.oid, 'pg_class') FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relname = $2")
+            sqlx::query_as("SELECT obj_description(c.oid, 'pg_class') FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relname = $2 AND c.relkind = 'r' AND NOT c.relrowsecurity")
                 .bind(schema.name())
                 .bind(TABLE),
         )

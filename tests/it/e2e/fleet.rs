@@ -358,6 +358,14 @@ async fn a_file_that_was_changed_after_it_was_applied_is_refused_and_versions_st
     fleet.file("V3__add_notes.sql", NOTES);
     let resumed = fleet.labctl(&["fleet", "resume", &run, "-o", "json"]).await;
     assert_eq!((resumed.code, resumed.error()["code"].as_str()), (1, Some("history_changed")), "that run was about another file: {resumed}");
+    // A tenant that puts something of its own in its ledger's place would have the administrator run it.
+    let mut db = shared().superuser("shared").await;
+    let name = fleet.schema(1);
+    says(&mut db, &format!("ALTER TABLE {name}.labctl_migrations RENAME TO kept; CREATE VIEW {name}.labctl_migrations AS SELECT * FROM {name}.kept")).await;
+    let odd = fleet.migrate(&["--max-failures", "1"]).await;
+    assert_eq!((odd.code, report(&odd)["behind"].as_i64()), (3, Some(1)), "{odd}");
+    assert!(why(&report(&odd), &tenant("changed", 1)).contains("is not a plain table"), "{odd}");
+    says(&mut db, &format!("DROP VIEW {name}.labctl_migrations; ALTER TABLE {name}.kept RENAME TO labctl_migrations")).await;
     assert_eq!(fleet.migrate(&[]).await.code, 0);
     fleet.all_agree(4).await;
 }
