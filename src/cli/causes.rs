@@ -113,6 +113,8 @@ impl From<OpError> for CliError {
             OpError::Finding { .. } => {
                 Self::failed("not_as_said", words).left("the step in doubt, as it was").hint("look again: `labctl operation show` has what is on record")
             }
+            OpError::Fleet { usage: true, hint, .. } => Self::usage(words).hint(hint),
+            OpError::Fleet { code, hint, .. } => Self::failed(code, words).hint(hint),
             OpError::Bug(_) => Self::bug(words),
         }
     }

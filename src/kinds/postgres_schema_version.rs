@@ -12,7 +12,8 @@ use crate::cloud::tags::{Ownership, ownership};
 use crate::engine::fault::Fault;
 use crate::engine::kind::{Change, Deletion, Diff, Identity, Kind, Limit, Observed, Outputs, Ready, Suspension, Target, Timing};
 use crate::tenantdb::fault::NO_DATABASE;
-use crate::tenantdb::migrations::{Step, ledger};
+use crate::tenantdb::migrations::apply::{self, Job, Ledger};
+use crate::tenantdb::migrations::{Step, central, ledger};
 use crate::tenantdb::quote::Ident;
 use crate::tenantdb::{Host, comment};
 
@@ -40,6 +41,13 @@ pub struct Spec {
 pub struct State {
     schema: String,
     applied: Vec<Step>,
+    /// Whether the database's central ledger says the same: what fleet migrations go by.
+    #[serde(default = "yes")]
+    central: bool,
+}
+
+fn yes() -> bool {
+    true
 }
 
 impl Kind for PostgresSchemaVersion {
@@ -82,14 +90,17 @@ impl Kind for PostgresSchemaVersion {
         if let Ownership::Foreign(whose) = ownership(&comment::read(found.comment.as_deref()), target.tags) {
             return Ok(Observed::Foreign(whose));
         }
-        Ok(Observed::Mine { id: format!("{}.{schema}", spec.database), state: State { schema, applied: found.applied } })
+        let standing = central::read(&mut db, &[&schema]).await?.remove(&schema).unwrap_or_default();
+        let central = standing == central::standing(&found.applied);
+        Ok(Observed::Mine { id: format!("{}.{schema}", spec.database), state: State { schema, applied: found.applied, central } })
     }
 
     fn diff(&self, target: &Target<'_, Spec>, state: &State) -> Diff {
-        match ledger::pending(&state.applied, &target.spec.migrations) {
+        match ledger::pending(&state.applied, &target.spec.migrations, &ledger::To::new()) {
             Ok(todo) => {
-                let todo = todo.into_iter().map(|step| Change::new(step.to_string(), "pending", "applied"));
-                Diff::of(Change::between("schema", &state.schema, &target.spec.schema).into_iter().chain(todo))
+                let renamed = Change::between("schema", &state.schema, &target.spec.schema);
+                let differs = (!state.central && todo.is_empty()).then(|| Change::new("central_ledger", "differs", "as the schema's own"));
+                Diff::of(renamed.into_iter().chain(todo.into_iter().map(|step| Change::new(step.to_string(), "pending", "applied"))).chain(differs))
             }
             Err(wrong) => Diff::Forbidden(format!("{wrong}; put the files back as they were and add a new one for what shall change")),
         }
@@ -131,5 +142,15 @@ async fn migrate(cx: &Cx, target: &Target<'_, Spec>) -> Result<(), Fault> {
     let spec = target.spec;
     let (schema, role) = (Ident::new(&spec.schema)?, Ident::new(&spec.role)?);
     let mut db = cx.admin(&spec.host, &spec.database).await?;
-    ledger::migrate(&mut db, &schema, &role, &spec.migrations, &cx.migrations, &comment::write(target.tags, &[])).await
+    let comment = comment::write(target.tags, &[]);
+    let job = Job {
+        schema: &schema,
+        role: &role,
+        tenant: &target.address.tenant,
+        wanted: &spec.migrations,
+        to: &ledger::To::new(),
+        ledger: Ledger::Make { comment: &comment },
+        lock_timeout: apply::LOCK_TIMEOUT,
+    };
+    apply::migrate(&mut db, &job, &cx.migrations).await.map(drop)
 }

@@ -205,6 +205,18 @@ pub enum OpError {
         /// What was found instead.
         why: String,
     },
+    /// A fleet run cannot begin, or not go on.
+    #[error("{why}")]
+    Fleet {
+        /// Whether the command is wrong.
+        usage: bool,
+        /// Stable, for programs.
+        code: &'static str,
+        /// Why.
+        why: String,
+        /// What the operator can do.
+        hint: String,
+    },
     /// This should not be possible.
     #[error("{0}")]
     Bug(String),

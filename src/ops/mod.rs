@@ -19,6 +19,7 @@
 //! * [`deliver`]: lifecycle events, from the registry's outbox to their receivers.
 //! * [`settle`]: what an operator settles of an operation that no run can: given up, or looked at.
 //! * [`verify`]: isolation, proved by trying.
+//! * [`fleet`]: the migrations of many tenants at once.
 //! * [`error`]: what can go wrong, one type for all verbs.
 
 pub mod apply;
@@ -31,6 +32,7 @@ pub mod deploy;
 pub mod drift;
 pub mod edit;
 pub mod error;
+pub mod fleet;
 pub mod fleet_health;
 pub mod proof;
 pub mod purge;

@@ -11,8 +11,9 @@
 //! * [`data`]: where tenants' data is.
 //! * [`outbox`]: lifecycle events and their deliveries.
 //! * `abort`, `resolve`: an operator settles what no run can.
+//! * [`fleet`]: runs over many tenants.
 //! * [`journal`]: [`crate::engine::journal::Journal`], one round trip per entry.
-//! * [`lease`]: [`crate::engine::lease::Lease`]; [`process`] tells whether a holder still lives.
+//! * [`lease`]: [`crate::engine::lease::Lease`]; [`process`] tells whether a holder still lives. [`lease_many`]: a fleet's at once.
 //! * [`pgpass`]: passwords from a libpq password file.
 //! * [`holds`], [`certificates`]: what keeps a tenant from being purged, and what a purge leaves behind in writing.
 //! * [`audit`]: the hash chain and its verification.
@@ -30,9 +31,11 @@ pub mod certificates;
 pub mod data;
 pub mod error;
 pub mod evidence;
+pub mod fleet;
 pub mod holds;
 pub mod journal;
 pub mod lease;
+pub mod lease_many;
 pub mod names;
 pub mod operations;
 pub mod outbox;

@@ -1,5 +1,5 @@
-//! The migrations of a stack: `migrations/tenant/V1__name.sql` for every tenant, `migrations/<module>/…` for those with the module.
-//! `migrations/system/` is not a tenant's and not listed.
+//! The migrations of a stack: `migrations/tenant/V1__name.sql` for every tenant, `migrations/modules/<module>/…` for those
+//! with the module.
 
 use std::collections::BTreeMap;
 
@@ -10,8 +10,8 @@ use crate::spec::problem::{Place, Problem};
 
 /// The folder whose migrations every tenant gets.
 pub const TENANT: &str = "tenant";
-/// The folder of what is not a tenant's.
-const SYSTEM: &str = "system";
+/// Where the modules' folders lie.
+const MODULES: &str = "modules/";
 
 /// Lists the migrations among a stack's files: `tenant` first, then the modules in their order, each by version.
 pub(super) fn list(root: &str, files: &BTreeMap<String, String>, modules: &[(String, String)], problems: &mut Vec<Problem>) -> Vec<Migration> {
@@ -19,11 +19,14 @@ pub(super) fn list(root: &str, files: &BTreeMap<String, String>, modules: &[(Str
     for (path, sql) in files {
         let Some(rest) = path.strip_prefix("migrations/") else { continue };
         let place = Place::File(format!("{root}/{path}"));
-        let Some((folder, file)) = rest.split_once('/') else {
-            problems.push(Problem::new("stack::migration", &place, "lies in no folder").hint("migrations lie in `tenant/`, `system/` or a module's folder"));
+        let hint = "migrations lie in `migrations/tenant/` (every tenant) or `migrations/modules/<module>/` (those with the module)";
+        let Some((folder, file)) = rest.strip_prefix(MODULES).unwrap_or(rest).split_once('/') else {
+            problems.push(Problem::new("stack::migration", &place, "lies in no folder").hint(hint));
             continue;
         };
-        if folder == SYSTEM {
+        // A module's files in the folder of all tenants' would run for every tenant: where a file lies says who gets it.
+        if rest.starts_with(MODULES) == (folder == TENANT) {
+            problems.push(Problem::new("stack::migration", &place, format!("`{folder}` is no folder of migrations")).hint(hint));
             continue;
         }
         if folder != TENANT && !modules.iter().any(|(m, _)| m == folder) {
@@ -67,14 +70,23 @@ mod tests {
 
     #[test]
     fn migrations_are_ordered_by_folder_and_number() {
-        let files = ["tenant/V10__c.sql", "tenant/V2__b.sql", "dental/V1__d.sql", "system/V1__s.sql", "tenant/2__x.sql", "stray/V1__y.sql"]
-            .map(|p| (format!("migrations/{p}"), "select 1;".to_owned()))
-            .into();
+        let files = [
+            "tenant/V10__c.sql",
+            "tenant/V2__b.sql",
+            "modules/dental/V1__d.sql",
+            "tenant/2__x.sql",
+            "dental/V1__y.sql",
+            "modules/stray/V1__y.sql",
+            "V1__z.sql",
+            "modules/V1__z.sql",
+        ]
+        .map(|p| (format!("migrations/{p}"), "select 1;".to_owned()))
+        .into();
         let mut problems = Vec::new();
         let found = list("templates/x", &files, &[("core".into(), String::new()), ("dental".into(), String::new())], &mut problems);
         let order: Vec<_> = found.iter().map(|m| format!("{}/{}", m.folder, m.version)).collect();
         assert_eq!(order, ["tenant/2", "tenant/10", "dental/1"]);
-        assert_eq!(problems.len(), 2);
+        assert_eq!(problems.len(), 5);
         assert_eq!(found[0].checksum.len(), 64);
     }
 }

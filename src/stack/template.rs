@@ -73,6 +73,13 @@ pub struct Stack {
     pub migrations: Vec<Migration>,
 }
 
+impl Stack {
+    /// The migrations of a tenant with these modules, in the order they are applied.
+    pub fn migrations_of<'a>(&'a self, modules: &'a [String]) -> impl Iterator<Item = &'a Migration> {
+        self.migrations.iter().filter(|m| m.folder == super::migrations::TENANT || modules.contains(&m.folder))
+    }
+}
+
 /// What one tier means.
 #[derive(Debug, Clone)]
 pub struct TierTemplate {

@@ -8,10 +8,11 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use futures_util::TryStreamExt as _;
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgRow, PgSslMode};
 use sqlx::query::QueryAs;
-use sqlx::{AssertSqlSafe, ConnectOptions, Connection as _, FromRow, PgConnection, Postgres};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection as _, Either, FromRow, PgConnection, Postgres, Row as _, ValueRef as _};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::fault::{connecting, fault};
@@ -223,6 +224,17 @@ impl Lane {
     }
 }
 
+/// What one statement answered with, every value as text.
+pub type Rows = Vec<Vec<Option<String>>>;
+
+fn texts(row: &PgRow) -> Result<Vec<Option<String>>, sqlx::Error> {
+    let text = |n: usize| {
+        let value = row.try_get_raw(n)?;
+        if value.is_null() { Ok(None) } else { value.as_str().map(|t| Some(t.to_owned())).map_err(sqlx::Error::Decode) }
+    };
+    (0..row.len()).map(text).collect()
+}
+
 /// One connection, for as long as it is held.
 pub struct Connection {
     link: Option<PgConnection>,
@@ -285,6 +297,38 @@ impl Connection {
         let link = self.link(call)?;
         let row = query.fetch_optional(link).await;
         self.ended(call, row)
+    }
+
+    /// Runs several statements in one round trip, and answers with each statement's rows, every value as text. `sql` is of the same making
+    /// as [`Connection::execute`]'s.
+    ///
+    /// # Errors
+    /// As [`fault`](super::fault::fault) classifies them; what came before the failed statement of an open transaction is undone with it.
+    pub async fn script(&mut self, call: &str, sql: String) -> Result<Vec<Rows>, Fault> {
+        let link = self.link(call)?;
+        let read = async {
+            let (mut all, mut rows) = (Vec::new(), Vec::new());
+            let mut answers = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_many(link);
+            while let Some(answer) = answers.try_next().await? {
+                match answer {
+                    Either::Left(_) => all.push(std::mem::take(&mut rows)),
+                    Either::Right(row) => rows.push(texts(&row)?),
+                }
+            }
+            Ok(all)
+        };
+        let done = read.await;
+        self.ended(call, done)
+    }
+
+    /// Says that a transaction was opened or ended by a [`Connection::script`].
+    pub(super) fn in_transaction(&mut self, open: bool) {
+        self.open = open;
+    }
+
+    /// Closes it rather than keep it: its session is no longer as a new one's would be.
+    pub(super) fn retire(&mut self) {
+        self.uses = USES;
     }
 
     /// Opens a transaction. It ends with [`Connection::commit`]; dropping the connection before that rolls back.

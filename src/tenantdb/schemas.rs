@@ -106,14 +106,19 @@ async fn apply(db: &mut Connection, schema: &Ident, database: &Ident, parties: &
     let mut late = Vec::new();
     for _round in 0..2 {
         let (missing, excess) = differences(&grants::find(db, schema, parties).await?, &wanted);
+        let mut now = Vec::new();
         for (grant, revoke) in excess.iter().map(|g| (g, true)).chain(missing.iter().map(|g| (g, false))) {
             let sql = if revoke { grant.revoke(schema, database)? } else { grant.grant(schema, database)? };
             match grant.on {
                 On::Database if late.contains(&sql) => {}
                 On::Database => late.push(sql),
-                _ => db.execute(if revoke { "postgres:REVOKE" } else { "postgres:GRANT" }, sql).await?,
+                _ => now.push(sql),
             }
         }
+        if now.is_empty() {
+            break;
+        }
+        db.execute("postgres:GRANT", now.join("; ")).await?;
     }
     if !late.is_empty() {
         lock_database_grants(db).await?;

@@ -16,6 +16,8 @@ mod events;
 mod failure;
 #[path = "e2e/fixture.rs"]
 mod fixture;
+#[path = "e2e/fleet.rs"]
+mod fleet;
 #[path = "e2e/formats.rs"]
 mod formats;
 #[path = "e2e/inventory.rs"]
@@ -26,6 +28,8 @@ mod isolation;
 mod lifecycle;
 #[path = "e2e/plan_files.rs"]
 mod plan_files;
+#[path = "../../benches/migrations/plant.rs"]
+mod plant;
 #[path = "e2e/readme.rs"]
 mod readme;
 #[path = "e2e/records.rs"]

@@ -2,12 +2,15 @@
 
 mod drift;
 mod health;
+mod migrate;
+mod outcome;
+mod resume;
 mod status;
 mod verify;
 
 use super::{Cli, CliError};
 
-/// Look at many tenants at once, and work on them
+/// Look at many tenants at once, migrate and verify them
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(subcommand)]
@@ -19,6 +22,8 @@ enum Command {
     Status(status::Args),
     Health(health::Args),
     Drift(drift::Args),
+    Migrate(migrate::Args),
+    Resume(resume::Args),
     Verify(verify::Args),
 }
 
@@ -31,6 +36,11 @@ pub async fn run(args: Args, cli: &Cli) -> Result<(), CliError> {
         Command::Status(args) => status::run(args, cli).await,
         Command::Health(args) => health::run(args, cli).await,
         Command::Drift(args) => drift::run(args, cli).await,
+        Command::Migrate(args) => migrate::run(args, cli).await,
+        Command::Resume(args) => resume::run(args, cli).await,
         Command::Verify(args) => verify::run(args, cli).await,
     }
 }
+
+pub(super) use migrate::To;
+pub(super) use outcome::{Told, tell};

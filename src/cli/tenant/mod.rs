@@ -11,6 +11,7 @@ mod evidence;
 mod history;
 mod hold;
 mod list;
+mod migrate;
 mod outcome;
 mod plan;
 mod plan_file;
@@ -46,6 +47,7 @@ enum Command {
     Resume(resume::Args),
     Drift(drift::Args),
     Rename(rename::Args),
+    Migrate(migrate::Args),
     Show(show::Args),
     List(list::Args),
     Psql(psql::Args),
@@ -75,6 +77,7 @@ pub async fn run(args: Args, cli: &Cli) -> Result<(), CliError> {
         Command::Resume(args) => resume::run(args, cli).await,
         Command::Drift(args) => drift::run(args, cli).await,
         Command::Rename(args) => rename::run(args, cli).await,
+        Command::Migrate(args) => migrate::run(args, cli).await,
         Command::Show(args) => show::run(args, cli).await,
         Command::List(args) => list::run(args, cli).await,
         Command::Psql(args) => psql::run(args, cli).await,

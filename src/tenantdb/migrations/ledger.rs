@@ -2,8 +2,8 @@
 
 use sqlx::types::chrono::{DateTime, Utc};
 
-use super::{Library, Step};
-use crate::engine::fault::{Class, Fault};
+use super::{Step, central};
+use crate::engine::fault::Fault;
 use crate::tenantdb::connect::Connection;
 use crate::tenantdb::membership::borrow;
 use crate::tenantdb::quote::{Ident, Literal};
@@ -22,7 +22,8 @@ pub struct Found {
     pub last_at: Option<DateTime<Utc>>,
 }
 
-/// Reads a schema's ledger; `None` where it has none.
+/// Reads a schema's ledger; `None` where it has none. A view of that name, or a table with policies, is none: reading it would run its owner's
+/// functions with the administrator's rights.
 ///
 /// # Errors
 /// As the statements' faults.
@@ -30,7 +31,7 @@ pub async fn find(db: &mut Connection, schema: &Ident) -> Result<Option<Found>, 
     let row: Option<(Option<String>,)> = db
         .optional(
             "postgres:pg_class",
-            sqlx::query_as("SELECT obj_description(c.oid, 'pg_class') FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relname = $2")
+            sqlx::query_as("SELECT obj_description(c.oid, 'pg_class') FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relname = $2 AND c.relkind = 'r' AND NOT c.relrowsecurity")
                 .bind(schema.name())
                 .bind(TABLE),
         )
@@ -59,12 +60,15 @@ async fn read(db: &mut Connection, schema: &Ident) -> Result<(Vec<Step>, Option<
     Ok((rows.into_iter().map(step).collect(), last_at))
 }
 
-/// What is to be applied to go from `applied` to `wanted`.
+/// How far to go: the last version of each folder named. Folders that are not named go to their newest.
+pub type To = std::collections::BTreeMap<String, u32>;
+
+/// What is to be applied to go from `applied` to `wanted`, but not beyond `to`.
 ///
 /// # Errors
 /// The difference in words, when history cannot be continued: a file changed after it was applied, is missing, or came in before one that
 /// was applied already.
-pub fn pending<'a>(applied: &[Step], wanted: &'a [Step]) -> Result<Vec<&'a Step>, String> {
+pub fn pending<'a>(applied: &[Step], wanted: &'a [Step], to: &To) -> Result<Vec<&'a Step>, String> {
     let mut wrong = Vec::new();
     for done in applied {
         match wanted.iter().find(|w| w.folder == done.folder && w.version == done.version) {
@@ -79,13 +83,15 @@ pub fn pending<'a>(applied: &[Step], wanted: &'a [Step]) -> Result<Vec<&'a Step>
     for step in wanted.iter().filter(|w| !applied.iter().any(|a| a.folder == w.folder && a.version == w.version)) {
         match applied.iter().filter(|a| a.folder == step.folder).max_by_key(|a| a.version) {
             Some(later) if later.version > step.version => wrong.push(format!("{step} comes in before {later}, which was applied already")),
+            _ if to.get(&step.folder).is_some_and(|last| step.version > *last) => {}
             _ => todo.push(step),
         }
     }
     if wrong.is_empty() { Ok(todo) } else { Err(wrong.join("; ")) }
 }
 
-fn short(checksum: &str) -> &str {
+/// As much of a checksum as people compare.
+pub(super) fn short(checksum: &str) -> &str {
     checksum.get(..12).unwrap_or(checksum)
 }
 
@@ -105,73 +111,9 @@ pub fn version(steps: &[Step]) -> String {
     }
 }
 
-/// Applies what is pending, all of it and the ledger in one transaction, as the migration role. Makes the ledger where there is none.
-///
-/// # Errors
-/// Refused when history cannot be continued ([`pending`]), a text is not in the library, or a statement is refused; busy when a lock was
-/// not to be had in time. Nothing was changed then. Unknown when the connection broke at the commit.
-pub async fn migrate(db: &mut Connection, schema: &Ident, role: &Ident, wanted: &[Step], library: &Library, comment: &str) -> Result<(), Fault> {
-    const CALL: &str = "postgres:migrate";
-    let table = format!("{schema}.{TABLE}");
-    db.begin().await?;
-    let borrowed = borrow(db, &[role]).await?;
-    // Two that migrate one schema go one after the other; the second then finds nothing to do.
-    let lock = sqlx::query_as("SELECT pg_advisory_xact_lock(hashtext('labctl:migrate'), hashtext($1)) IS NULL").bind(schema.name());
-    db.all::<(bool,)>("postgres:pg_advisory_xact_lock", lock).await?;
-    db.execute(
-        "postgres:SET",
-        format!("SET LOCAL ROLE {role}; SET LOCAL search_path = {schema}; SET LOCAL lock_timeout = '5s'; SET LOCAL statement_timeout = '10min'"),
-    )
-    .await?;
-    let known: Option<(bool,)> = db.optional("postgres:to_regclass", sqlx::query_as("SELECT true WHERE to_regclass($1) IS NOT NULL").bind(&table)).await?;
-    if known.is_none() {
-        open(db, schema, comment).await?;
-    }
-    // Taken before looking, so that what is read is what is still true at the commit.
-    db.execute("postgres:LOCK TABLE", format!("LOCK TABLE {table} IN SHARE ROW EXCLUSIVE MODE")).await?;
-    let (applied, _) = read(db, schema).await?;
-    let todo = pending(&applied, wanted).map_err(|wrong| Fault::refused(CALL, "history", wrong))?;
-    for step in todo {
-        let sql = library
-            .sql(&step.checksum)
-            .ok_or_else(|| Fault::refused(CALL, "no_text", format!("the text of {step} ({}) is not among this stack's migrations", short(&step.checksum))))?;
-        apply(db, step, sql).await?;
-        let insert = format!(
-            "INSERT INTO {table} (position, folder, version, name, checksum) SELECT coalesce(max(position), 0) + 1, {}, {}, {}, {} FROM {table}",
-            Literal::new(&step.folder)?,
-            step.version,
-            Literal::new(&step.name)?,
-            Literal::new(&step.checksum)?
-        );
-        db.execute("postgres:INSERT", insert).await?;
-    }
-    db.execute("postgres:RESET ROLE", "RESET ROLE".to_owned()).await?;
-    borrowed.give_back(db).await?;
-    db.commit(CALL).await
-}
-
-async fn apply(db: &mut Connection, step: &Step, sql: &str) -> Result<(), Fault> {
-    let before = transaction(db).await?;
-    db.execute("postgres:migrate", sql.to_owned()).await.map_err(|mut fault| {
-        fault.message = format!("{step}: {}", fault.message);
-        if fault.class == Class::Refused {
-            fault.hint.get_or_insert_with(|| "mend the file; nothing of it, nor of the others pending, was applied".to_owned());
-        }
-        fault
-    })?;
-    // Files with COMMIT or SET ROLE are refused when they are read; what a procedure may do cannot be seen there.
-    if transaction(db).await? != before {
-        return Err(Fault::unknown("postgres:migrate", "left_transaction", format!("{step} ended the transaction or changed the role it ran in")));
-    }
-    Ok(())
-}
-
-/// Transaction and role: what a migration must leave alone.
-async fn transaction(db: &mut Connection) -> Result<Option<(String, String)>, Fault> {
-    db.optional("postgres:pg_current_xact_id", sqlx::query_as("SELECT pg_current_xact_id()::text, current_user::text")).await
-}
-
-async fn open(db: &mut Connection, schema: &Ident, comment: &str) -> Result<(), Fault> {
+/// Makes the ledger, in the caller's transaction, in which the migration role is in force; only that role writes to it, and the
+/// administrator reads it.
+pub(super) async fn open(db: &mut Connection, schema: &Ident, comment: &str) -> Result<(), Fault> {
     let table = format!("{schema}.{TABLE}");
     db.execute(
         "postgres:CREATE TABLE",
@@ -201,7 +143,7 @@ async fn open(db: &mut Connection, schema: &Ident, comment: &str) -> Result<(), 
     db.execute("postgres:GRANT", format!("GRANT SELECT ON {table} TO {admin}")).await
 }
 
-/// Drops the ledger; what the migrations made stays, and goes with the schema. Absent is success.
+/// Drops the ledger and forgets the schema in the central one; what the migrations made stays, and goes with the schema. Absent is success.
 ///
 /// # Errors
 /// As the statements' faults.
@@ -210,6 +152,11 @@ pub async fn delete(db: &mut Connection, schema: &Ident, role: &Ident) -> Result
     let borrowed = borrow(db, &[role]).await?;
     db.execute("postgres:DROP TABLE", format!("DROP TABLE IF EXISTS {schema}.{TABLE}")).await?;
     borrowed.give_back(db).await?;
+    let known: Option<(bool,)> =
+        db.optional("postgres:to_regclass", sqlx::query_as("SELECT true WHERE to_regclass($1) IS NOT NULL").bind(central::TABLE)).await?;
+    if known.is_some() {
+        db.execute("postgres:DELETE", central::forget(schema)?).await?;
+    }
     db.commit("postgres:DROP TABLE").await
 }
 
@@ -226,16 +173,24 @@ mod tests {
     #[test]
     fn what_is_not_applied_yet_is_pending_in_the_order_wanted() {
         let wanted = steps(&[("core", 1, "a"), ("core", 2, "b"), ("dental", 1, "c")]);
-        assert_eq!(pending(&[], &wanted).unwrap().len(), 3);
-        assert_eq!(pending(&wanted[..1], &wanted).unwrap(), [&wanted[1], &wanted[2]]);
-        assert!(pending(&wanted, &wanted).unwrap().is_empty());
+        assert_eq!(pending(&[], &wanted, &To::new()).unwrap().len(), 3);
+        assert_eq!(pending(&wanted[..1], &wanted, &To::new()).unwrap(), [&wanted[1], &wanted[2]]);
+        assert!(pending(&wanted, &wanted, &To::new()).unwrap().is_empty());
+    }
+
+    #[test]
+    fn nothing_goes_beyond_the_version_asked_for_and_what_is_there_already_is_no_mistake() {
+        let wanted = steps(&[("core", 1, "a"), ("core", 2, "b"), ("core", 3, "c"), ("dental", 1, "d")]);
+        let to = To::from([("core".to_owned(), 2)]);
+        assert_eq!(pending(&wanted[..1], &wanted, &to).unwrap(), [&wanted[1], &wanted[3]]);
+        assert_eq!(pending(&wanted[..3], &wanted, &to).unwrap(), [&wanted[3]]);
     }
 
     #[test]
     fn a_module_may_come_in_later_whatever_the_core_has_reached() {
         let applied = steps(&[("core", 1, "a"), ("core", 2, "b")]);
         let wanted = steps(&[("core", 1, "a"), ("dental", 1, "c"), ("core", 2, "b")]);
-        assert_eq!(pending(&applied, &wanted).unwrap(), [&wanted[1]]);
+        assert_eq!(pending(&applied, &wanted, &To::new()).unwrap(), [&wanted[1]]);
     }
 
     #[test]
@@ -247,7 +202,7 @@ mod tests {
             (&[("core", 1, "a"), ("core", 2, "b"), ("core", 3, "c")], "core/V2__x comes in before core/V3__x, which was applied already"),
         ];
         for (wanted, text) in rows {
-            assert_eq!(pending(&applied, &steps(wanted)).unwrap_err(), text);
+            assert_eq!(pending(&applied, &steps(wanted), &To::new()).unwrap_err(), text);
         }
     }
 

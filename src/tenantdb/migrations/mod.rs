@@ -1,8 +1,14 @@
 //! Migrations: numbered SQL files (`V1__create_patients.sql`) in folders, and the [`ledger`] of those applied to a schema.
 //!
-//! A folder counts for itself: `core` V1–V4 and `dental` V1 are five files, applied in the order the stack names them. A file, once
+//! A folder counts for itself: `tenant` V1–V4 and `dental` V1 are five files, applied in the order the stack names them. A file, once
 //! applied anywhere, never changes; its sha256 tells.
+//!
+//! * [`ledger`]: the table in each schema that says what was applied to it: the truth.
+//! * [`central`]: one table per database that says how far each schema is: what a whole fleet is asked with one query.
+//! * [`apply`]: what is pending, run as the migration role; change, ledger and central ledger in one transaction.
 
+pub mod apply;
+pub mod central;
 pub mod ledger;
 mod statements;
 
@@ -11,6 +17,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+
+pub use statements::Concurrent;
 
 /// Which file, and in which state of its text.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,6 +47,8 @@ pub struct File {
     pub step: Step,
     /// Its text.
     pub sql: String,
+    /// What it does, where it asks to be run outside a transaction.
+    pub concurrent: Option<Concurrent>,
 }
 
 /// A file that cannot be a migration.
@@ -56,6 +66,16 @@ pub enum BadFile {
         line: usize,
         /// Its first words.
         word: String,
+    },
+    /// It cannot run in a transaction, and does not say so; or says so, and is nothing that could be run again after a crash.
+    #[error("{file}, line {line}: {why}")]
+    Transaction {
+        /// The file.
+        file: String,
+        /// The statement's line, from 1.
+        line: usize,
+        /// What is wrong.
+        why: &'static str,
     },
     /// Two files of one folder have one number.
     #[error("{0} and {1} have the same version")]
@@ -79,8 +99,19 @@ impl File {
         if let Some((line, word)) = statements::forbidden(sql) {
             return Err(BadFile::Statement { file: format!("{folder}/{file_name}"), line, word });
         }
+        let refused = |line, why| BadFile::Transaction { file: format!("{folder}/{file_name}"), line, why };
+        let concurrent = match (statements::without_transaction(sql), statements::needs_no_transaction(sql)) {
+            (true, _) => Some(statements::concurrent(sql).map_err(|(line, why)| refused(line, why))?),
+            (false, Some(line)) => {
+                return Err(refused(
+                    line,
+                    "`CONCURRENTLY` cannot run in a transaction: put it in a file of its own that begins with `-- labctl: no-transaction`",
+                ));
+            }
+            (false, None) => None,
+        };
         let step = Step { folder: folder.to_owned(), version, name: name.to_owned(), checksum: checksum(sql.as_bytes()) };
-        Ok(Self { step, sql: sql.to_owned() })
+        Ok(Self { step, sql: sql.to_owned(), concurrent })
     }
 }
 
@@ -110,9 +141,9 @@ impl Library {
         Ok(steps)
     }
 
-    /// The text with this checksum.
-    pub fn sql(&self, checksum: &str) -> Option<&str> {
-        self.files.get(checksum).map(|f| f.sql.as_str())
+    /// The file with this checksum.
+    pub fn file(&self, checksum: &str) -> Option<&File> {
+        self.files.get(checksum)
     }
 }
 
@@ -137,7 +168,7 @@ mod tests {
         let mut library = Library::default();
         let steps = library.add(files.to_vec()).unwrap();
         assert_eq!(steps.iter().map(|s| s.version).collect::<Vec<_>>(), [1, 2, 10]);
-        assert_eq!(library.sql(&steps[1].checksum), Some("V2__b.sql"));
+        assert_eq!(library.file(&steps[1].checksum).unwrap().sql, "V2__b.sql");
     }
 
     #[test]

@@ -21,6 +21,9 @@ const FORBIDDEN: &[&[&str]] = &[
     &["COPY"],
 ];
 
+/// The most words of a statement's beginning that anything here looks at.
+const WORDS: usize = 8;
+
 /// The first forbidden statement: its line, from 1, and its first words.
 pub(super) fn forbidden(sql: &str) -> Option<(usize, String)> {
     beginnings(sql).into_iter().find_map(|(line, words)| {
@@ -31,7 +34,64 @@ pub(super) fn forbidden(sql: &str) -> Option<(usize, String)> {
     })
 }
 
-/// Of every statement: the line it begins in, and its first three words in upper case.
+/// What a file without a transaction does, being one statement that may run again after it was cut off.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Concurrent {
+    /// `CREATE [UNIQUE] INDEX CONCURRENTLY <name> ON …`
+    Create(String),
+    /// `DROP INDEX CONCURRENTLY IF EXISTS <name>`
+    Drop(String),
+}
+
+/// The header by which a file asks to be run outside a transaction.
+const HEADER: &str = "labctl: no-transaction";
+
+/// Whether the file's first lines, all comments, hold the header.
+pub(super) fn without_transaction(sql: &str) -> bool {
+    let comments = sql.lines().map(str::trim).take_while(|l| l.is_empty() || l.starts_with("--"));
+    comments.into_iter().any(|l| l.trim_start_matches('-').trim() == HEADER)
+}
+
+/// The one statement of a file without a transaction.
+///
+/// # Errors
+/// The line, and what is wrong there.
+pub(super) fn concurrent(sql: &str) -> Result<Concurrent, (usize, &'static str)> {
+    let all = beginnings(sql);
+    let [(line, words)] = all.as_slice() else {
+        return Err((all.get(1).map_or(1, |(line, _)| *line), "a file without a transaction holds exactly one statement"));
+    };
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let name = |name: &str| name.to_lowercase();
+    match words.as_slice() {
+        // It would take an INVALID index of that name for a good one.
+        ["CREATE", "INDEX", "CONCURRENTLY", "IF", ..] | ["CREATE", "UNIQUE", "INDEX", "CONCURRENTLY", "IF", ..] => {
+            Err((*line, "`IF NOT EXISTS` would take what an interrupted run left for a finished index: leave it out"))
+        }
+        ["CREATE", "INDEX", "CONCURRENTLY", "ON", ..] | ["CREATE", "UNIQUE", "INDEX", "CONCURRENTLY", "ON", ..] => {
+            Err((*line, "an index made concurrently needs a name without quotes, so that what an interrupted run left is found again"))
+        }
+        ["CREATE", "INDEX", "CONCURRENTLY", index, "ON", ..] | ["CREATE", "UNIQUE", "INDEX", "CONCURRENTLY", index, "ON", ..] => {
+            Ok(Concurrent::Create(name(index)))
+        }
+        ["DROP", "INDEX", "CONCURRENTLY", "IF", "EXISTS", index] => Ok(Concurrent::Drop(name(index))),
+        _ => Err((
+            *line,
+            "without a transaction labctl runs only `CREATE [UNIQUE] INDEX CONCURRENTLY name ON …` and `DROP INDEX CONCURRENTLY IF EXISTS name`, which it can do again after a crash",
+        )),
+    }
+}
+
+/// The line of the first statement that cannot run in a transaction.
+pub(super) fn needs_no_transaction(sql: &str) -> Option<usize> {
+    let concurrently = |words: &[String]| {
+        let index = words.iter().take(3).any(|w| w == "INDEX") && matches!(words[0].as_str(), "CREATE" | "DROP" | "REINDEX");
+        index && words.iter().take(4).any(|w| w == "CONCURRENTLY")
+    };
+    beginnings(sql).into_iter().find(|(_, words)| concurrently(words)).map(|(line, _)| line)
+}
+
+/// Of every statement: the line it begins in, and its first [`WORDS`] words in upper case. What stands in quotes is no word.
 fn beginnings(sql: &str) -> Vec<(usize, Vec<String>)> {
     let chars: Vec<char> = sql.chars().collect();
     let mut found: Vec<(usize, Vec<String>)> = Vec::new();
@@ -73,7 +133,7 @@ fn beginnings(sql: &str) -> Vec<(usize, Vec<String>)> {
                     _ => {}
                 }
                 if let Some((_, words)) = found.last_mut()
-                    && words.len() < 3
+                    && words.len() < WORDS
                 {
                     words.push(text.clone());
                 }
@@ -170,6 +230,43 @@ mod tests {
         for sql in rows {
             assert_eq!(forbidden(sql), None, "{sql}");
         }
+    }
+
+    #[test]
+    fn a_file_without_a_transaction_holds_one_index_statement_that_may_run_again() {
+        let name = |n: &str| n.to_owned();
+        assert_eq!(concurrent("-- x\nCREATE INDEX CONCURRENTLY By_Day ON a (day);"), Ok(Concurrent::Create(name("by_day"))));
+        assert_eq!(concurrent("create unique index concurrently u on a (b) where c"), Ok(Concurrent::Create(name("u"))));
+        assert_eq!(concurrent("drop index concurrently if exists u"), Ok(Concurrent::Drop(name("u"))));
+        for (sql, line) in [
+            ("create index concurrently if not exists a on b (c)", 1),
+            ("create index concurrently on b (c)", 1),
+            ("create index concurrently \"A\" on b (c)", 1),
+            ("\ncreate index a on b (c)", 2),
+            ("drop index concurrently a", 1),
+            ("vacuum a", 1),
+            ("create index concurrently a on b (c);\nselect 1", 2),
+            ("", 1),
+        ] {
+            assert_eq!(concurrent(sql).unwrap_err().0, line, "{sql}");
+        }
+    }
+
+    #[test]
+    fn only_the_leading_comment_is_the_header() {
+        assert!(without_transaction("-- a\n\n--labctl: no-transaction\nselect 1"));
+        assert!(!without_transaction("select 1;\n-- labctl: no-transaction"));
+        assert!(!without_transaction("-- not labctl: no-transaction\nselect 1"));
+    }
+
+    #[test]
+    fn what_cannot_run_in_a_transaction_is_found() {
+        for sql in
+            ["create index concurrently a on b (c)", "create unique index concurrently a on b (c)", "reindex index concurrently a", "drop index concurrently a"]
+        {
+            assert_eq!(needs_no_transaction(&format!("select 1;\n{sql}")), Some(2), "{sql}");
+        }
+        assert_eq!(needs_no_transaction("create index concurrently_made on b (c); create table concurrently (a int)"), None);
     }
 
     #[test]

@@ -1,0 +1,123 @@
+//! A fleet run while it goes on, and how the fleet stands after it.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::cli::error::Kind;
+use crate::cli::messages::Messages;
+use crate::cli::output::{Row, Sheet, View};
+use crate::cli::{Cli, CliError};
+use crate::ops::fleet::{Event, Planned, Report, Sketch, Watch};
+use crate::registry::fleet::{FleetEnd, FleetResult, FleetStatus};
+
+/// As many of those who are not there are told of one by one while a run goes on; the report has them all.
+const FEW: usize = 20;
+/// A line is said every so many tenants.
+const EVERY: usize = 100;
+
+/// Tells what goes on, on stderr.
+pub(in crate::cli) struct Told {
+    say: Messages,
+    todo: AtomicUsize,
+    ended: AtomicUsize,
+    trouble: AtomicUsize,
+}
+
+impl Told {
+    pub(in crate::cli) fn new(cli: &Cli) -> Self {
+        Self { say: cli.say, todo: AtomicUsize::new(0), ended: AtomicUsize::new(0), trouble: AtomicUsize::new(0) }
+    }
+}
+
+impl Watch for Told {
+    fn hear(&self, event: &Event<'_>) {
+        match event {
+            Event::Begun { run, todo, all } => {
+                self.todo.store(*todo, Ordering::Relaxed);
+                self.say.status(format!("Fleet run {run}: {todo} of {all} tenants have something to do"));
+            }
+            Event::Wave { wave: 0, tenants, .. } => self.say.status(format!("Canary: {tenants}")),
+            Event::Wave { wave, of, tenants } => self.say.status(format!("Wave {wave} of {of}: {tenants}")),
+            Event::Soak { seconds } => self.say.status(format!("Waiting {seconds} s before the next wave; Ctrl-C pauses")),
+            Event::Ended { tenant, end, why } => {
+                let (ended, todo) = (self.ended.fetch_add(1, Ordering::Relaxed) + 1, self.todo.load(Ordering::Relaxed));
+                if let Some(why) = why
+                    && self.trouble.fetch_add(1, Ordering::Relaxed) < FEW
+                {
+                    self.say.warning(format!("{tenant} {}: {why}", end.as_str()));
+                }
+                if ended % EVERY == 0 {
+                    self.say.status(format!("{ended} of {todo}"));
+                }
+            }
+        }
+    }
+}
+
+impl Row for FleetResult {
+    const COLUMNS: &'static [&'static str] = &["tenant", "stack", "wave", "status", "version", "why"];
+
+    fn cells(&self) -> Vec<String> {
+        let why = self.fault.as_ref().map(|f| f["message"].as_str().unwrap_or_default().to_owned()).unwrap_or_default();
+        let version = self.to_version.clone().unwrap_or_else(|| self.from_version.clone());
+        vec![self.tenant.clone(), self.stack.clone(), self.wave.to_string(), self.status.as_str().to_owned(), version, why]
+    }
+}
+
+impl View for Report {
+    fn view(&self) -> Sheet {
+        let mut sheet = Sheet::new().maybe("run", self.run).field("status", self.status).field("tenants", self.tenants).field("behind", self.behind);
+        for (name, n) in [("migrated", self.migrated), ("found", self.found), ("failed", self.failed), ("locked", self.locked), ("pending", self.pending)] {
+            sheet = sheet.maybe(name, (n > 0).then_some(n));
+        }
+        for (stack, versions) in &self.versions {
+            let target = self.targets.get(stack).map(String::as_str).unwrap_or_default();
+            let counts: Vec<String> = versions.iter().map(|(version, n)| format!("{n} at {version}")).collect();
+            sheet = sheet.field(format!("{stack} (to {target})"), counts.join(" · "));
+        }
+        // Who is there needs no line; those whose turn has not come are counted, and in JSON.
+        sheet.rows("Not there", self.results.iter().filter(|r| matches!(r.status, FleetEnd::Failed | FleetEnd::Locked)))
+    }
+}
+
+impl Row for Planned {
+    const COLUMNS: &'static [&'static str] = &["wave", "tenant", "stack", "tier", "host", "version", "target"];
+
+    fn cells(&self) -> Vec<String> {
+        let wave = if self.wave == 0 { "canary".to_owned() } else { self.wave.to_string() };
+        vec![wave, self.tenant.clone(), self.stack.clone(), self.tier.clone(), self.host.clone(), self.version.clone(), self.target.clone()]
+    }
+}
+
+impl View for Sketch {
+    fn view(&self) -> Sheet {
+        let mut sheet =
+            Sheet::new().field("tenants", self.tenants).field("current", self.current).field("to do", self.todo.len()).field("may fail", self.may_fail);
+        for (stack, target) in &self.targets {
+            sheet = sheet.field(format!("{stack} to"), target);
+        }
+        sheet.rows("In this order", &self.todo)
+    }
+}
+
+/// Prints how the fleet stands.
+///
+/// # Errors
+/// 3 when anybody is behind, 130 when the run was paused.
+pub(in crate::cli) fn tell(cli: &Cli, report: &Report) -> Result<(), CliError> {
+    cli.out.object(report)?;
+    let resume = report.run.map(|run| format!("`labctl fleet resume {run}` goes on with the rest"));
+    let error = match report.status {
+        FleetStatus::Done => return Ok(()),
+        FleetStatus::Interrupted => CliError::new(Kind::Interrupted, "interrupted", format!("the run was paused: {} are behind", tenants(report.behind))),
+        FleetStatus::Stopped => {
+            let why = format!("the run was stopped by {} failed: {} are behind", tenants(report.failed), tenants(report.behind));
+            CliError::new(Kind::Stopped, "too_many_failures", why).hint("mend what is named above")
+        }
+        FleetStatus::Incomplete | FleetStatus::Running => CliError::new(Kind::Stopped, "behind", format!("{} are behind", tenants(report.behind))),
+    };
+    Err(error.hints(resume))
+}
+
+fn tenants(n: usize) -> String {
+    if n == 1 { "1 tenant".to_owned() } else { format!("{n} tenants") }
+}

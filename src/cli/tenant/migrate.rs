@@ -1,0 +1,45 @@
+//! `labctl tenant migrate`
+
+use crate::cli::error::Kind;
+use crate::cli::fleet::{To, Told, tell};
+use crate::cli::help::examples;
+use crate::cli::{Cli, CliError, signals};
+use crate::ops::fleet::{Options, migrate};
+use crate::registry::fleet::{FleetEnd, FleetFilter};
+
+/// Bring one tenant's schema to its stack's newest version
+///
+/// Nothing else of the tenant is looked at: this is a fleet run of one. `labctl tenant apply` does the same among all else.
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = examples(&[
+    ("To the newest", "labctl tenant migrate city-lab"),
+    ("To version 3 and no further", "labctl tenant migrate city-lab --to 3"),
+]))]
+pub struct Args {
+    /// The tenant's id
+    #[arg(value_name = "ID")]
+    tenant: String,
+
+    /// How far to go instead of to the newest: a version, or module=version; may be repeated
+    #[arg(long, value_name = "VERSION")]
+    to: Vec<To>,
+}
+
+/// Runs it.
+///
+/// # Errors
+/// 1 when the migration failed, 5 when somebody else is at work on the tenant.
+pub async fn run(args: Args, cli: &Cli) -> Result<(), CliError> {
+    let site = cli.site().await?;
+    let options = Options { filter: FleetFilter { tenant: Some(args.tenant), ..FleetFilter::default() }, ..Options::default() };
+    let to = args.to.into_iter().map(|t| (t.folder, t.version)).collect();
+    let stop = signals::listen(cli);
+    let report = migrate(&site, &options, &to, cli.command_line(), &Told::new(cli), stop).await?;
+    let told = tell(cli, &report);
+    let kind = match report.results.first().map(|r| r.status) {
+        Some(FleetEnd::Failed) => Kind::Failed,
+        Some(FleetEnd::Locked) => Kind::Locked,
+        _ => return told,
+    };
+    told.map_err(|e| CliError { kind, ..e })
+}

@@ -1,0 +1,113 @@
+//! Who is where: the registry says which schemas there are, and each database's central ledger, with one query, how far they are.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::refused;
+use super::target::{Place, StackTarget, Target};
+use crate::ops::error::outside;
+use crate::ops::{OpError, Site};
+use crate::registry::fleet::{FleetFilter, FleetMember};
+use crate::tenantdb::Host;
+use crate::tenantdb::migrations::central::{self, Standing};
+use crate::tenantdb::migrations::ledger::To;
+
+/// By stack: its target.
+pub type Targets = BTreeMap<String, StackTarget>;
+
+/// One tenant of the fleet.
+#[derive(Debug, Clone)]
+pub struct Ship {
+    /// As the registry has it.
+    pub member: Arc<FleetMember>,
+    /// Where it is to get.
+    pub target: Arc<Target>,
+    /// Where it is.
+    pub place: Place,
+    /// Its version in words.
+    pub version: String,
+}
+
+impl Ship {
+    /// Whether there is anything to do: in its schema, or in the registry, which may have missed what became of it.
+    pub fn has_something_to_do(&self) -> bool {
+        self.place != Place::There || self.member.version.as_deref() != Some(self.version.as_str())
+    }
+}
+
+/// Chooses tenants, and looks how far each is.
+///
+/// # Errors
+/// [`OpError::Registry`]; [`OpError::Outside`] when a database cannot be asked; a version that is not there.
+pub async fn choose(site: &Site, filter: &FleetFilter, to: &To) -> Result<(Vec<Ship>, Targets), OpError> {
+    let members = site.registry.fleet_members(filter).await?;
+    let mut names: Vec<&str> = members.iter().map(|m| m.stack.as_str()).collect();
+    names.sort_unstable();
+    names.dedup();
+    if !to.is_empty() && names.len() > 1 {
+        let hint = format!("add `--stack` with one of {}", names.join(", "));
+        return Err(refused(true, "many_stacks", "a version means something in one stack only, and the tenants chosen are of several".to_owned(), hint));
+    }
+    let mut targets = Targets::new();
+    for name in names {
+        targets.insert(name.to_owned(), StackTarget::of(known(site, name)?, to)?);
+    }
+    let ships = look(site, members, &targets).await?;
+    Ok((ships, targets))
+}
+
+fn known<'s>(site: &'s Site, name: &str) -> Result<&'s crate::stack::Stack, OpError> {
+    site.stacks.get(name).ok_or_else(|| {
+        let hint = "name the folder of its templates in labctl.toml, or leave its tenants out".to_owned();
+        refused(false, "no_such_stack", format!("there are tenants of the stack `{name}`, which is not among the templates"), hint)
+    })
+}
+
+/// Looks how far each of these is.
+///
+/// # Errors
+/// [`OpError::Outside`] when a database cannot be asked.
+pub async fn look(site: &Site, members: Vec<FleetMember>, targets: &Targets) -> Result<Vec<Ship>, OpError> {
+    let mut databases: BTreeMap<(&str, &str, &str), Vec<&str>> = BTreeMap::new();
+    for m in members.iter().filter(|m| m.ready) {
+        databases.entry((&m.endpoint, &m.database, &m.admin_secret_arn)).or_default().push(&m.schema);
+    }
+    let mut standings: HashMap<(String, String), BTreeMap<String, Standing>> = HashMap::new();
+    for ((endpoint, database, arn), schemas) in databases {
+        let host = Host { endpoint: endpoint.to_owned(), admin_secret_arn: arn.to_owned() };
+        let asked = async {
+            let mut db = site.cx.admin(&host, database).await?;
+            central::read(&mut db, &schemas).await
+        };
+        let found = asked.await.map_err(outside(format!("ask the database `{database}` on {endpoint} which schema is at which version")))?;
+        standings.insert((endpoint.to_owned(), database.to_owned()), found);
+    }
+    let mut shared: HashMap<(String, Vec<String>), Arc<Target>> = HashMap::new();
+    let nowhere = Standing::new();
+    let mut ships = Vec::with_capacity(members.len());
+    for member in members {
+        let Some(of_stack) = targets.get(&member.stack) else { continue };
+        let target = shared.entry((member.stack.clone(), member.modules.clone())).or_insert_with(|| Arc::new(of_stack.with_modules(&member.modules))).clone();
+        let found = standings.get(&(member.endpoint.clone(), member.database.clone())).and_then(|d| d.get(&member.schema));
+        let place = match found {
+            _ if !member.ready => Place::Elsewhere,
+            None if !target.steps.is_empty() => Place::Elsewhere,
+            found => target.place(found.unwrap_or(&nowhere)),
+        };
+        let version = found.map_or_else(|| member.version.clone().unwrap_or_else(|| "unknown".to_owned()), |f| target.words(f));
+        ships.push(Ship { member: Arc::new(member), target, place, version });
+    }
+    Ok(ships)
+}
+
+/// Targets as a run keeps them.
+pub fn on_record(targets: &Targets) -> Value {
+    serde_json::to_value(targets).unwrap_or_default()
+}
+
+/// The server a tenant's schema is on.
+pub fn host(member: &FleetMember) -> Host {
+    Host { endpoint: member.endpoint.clone(), admin_secret_arn: member.admin_secret_arn.clone() }
+}

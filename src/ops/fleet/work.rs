@@ -1,0 +1,259 @@
+//! One wave's work: each database host has its own hands, who take leases and migrate; what became of each tenant is recorded in batches.
+//!
+//! A lease is taken for many tenants at once, just before their turn, and let go of in the transaction that records what became of them. So
+//! a process that dies leaves nothing but leases of a dead process, and schemas whose own ledgers say where they are.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use serde_json::{Value, json};
+use tokio::sync::{Mutex as Queue, mpsc, watch};
+use tokio::time::sleep;
+
+use super::look::{Ship, host};
+use super::{Event, Options, Watch};
+use crate::engine::fault::{Class, Fault};
+use crate::engine::lease::HEARTBEAT;
+use crate::engine::run::Stop;
+use crate::ops::{OpError, Site};
+use crate::registry::fleet::{FleetEnd, FleetEntry};
+use crate::tenantdb::migrations::apply::{Job, Ledger, migrate};
+use crate::tenantdb::migrations::{central, ledger};
+use crate::tenantdb::quote::Ident;
+
+/// Tenants whose leases are taken at once, for each pair of hands.
+const AHEAD: usize = 16;
+/// Results recorded at once.
+const BATCH: usize = 128;
+/// The wait before the second attempt; it doubles.
+const BACK_OFF: Duration = Duration::from_millis(250);
+/// Schemas changed in one database after which its catalogs are analysed.
+const BULK: usize = 100;
+
+/// A run's work.
+pub(super) struct Work<'a> {
+    pub(super) site: &'a Site,
+    pub(super) run: i64,
+    pub(super) options: &'a Options,
+    pub(super) stop: watch::Receiver<Stop>,
+    pub(super) watch: &'a dyn Watch,
+    /// How many may fail.
+    pub(super) budget: usize,
+    pub(super) failed: AtomicUsize,
+    /// Nobody new is begun.
+    pub(super) halted: AtomicBool,
+    registry: String,
+    held: Mutex<BTreeMap<String, i64>>,
+}
+
+/// What one host's hands take from.
+struct Queued {
+    rest: VecDeque<Ship>,
+    ready: VecDeque<(Ship, i64)>,
+}
+
+impl<'a> Work<'a> {
+    pub(super) fn new(site: &'a Site, run: i64, options: &'a Options, stop: watch::Receiver<Stop>, watch: &'a dyn Watch, budget: usize) -> Self {
+        let (failed, halted) = (AtomicUsize::new(0), AtomicBool::new(false));
+        Self { site, run, options, stop, watch, budget, failed, halted, registry: site.registry_id.to_string(), held: Mutex::default() }
+    }
+
+    /// Does these, and records what became of each that was begun.
+    ///
+    /// # Errors
+    /// When the registry cannot be reached: what is done is done, and found when the run is resumed.
+    pub(super) async fn wave(&self, ships: Vec<Ship>, canary: bool) -> Result<(), OpError> {
+        let mut hosts: BTreeMap<String, VecDeque<Ship>> = BTreeMap::new();
+        for ship in ships {
+            hosts.entry(ship.member.endpoint.clone()).or_default().push_back(ship);
+        }
+        let (tell, told) = mpsc::channel::<FleetEntry>(BATCH);
+        let queues: Vec<Queue<Queued>> = hosts.into_values().map(|rest| Queue::new(Queued { rest, ready: VecDeque::new() })).collect();
+        let hands = queues.iter().flat_map(|queue| (0..self.options.parallel).map(move |_| queue)).map(|queue| self.hand(queue, tell.clone(), canary));
+        let hands = join_all(hands);
+        drop(tell);
+        let record = async {
+            // Owned here: when recording fails, whoever still wants to tell is turned away rather than kept waiting.
+            let mut told = told;
+            let mut batch = Vec::with_capacity(BATCH);
+            while told.recv_many(&mut batch, BATCH).await > 0 {
+                self.site.registry.record_fleet(self.run, &batch).await?;
+                let mut held = self.held();
+                batch.drain(..).for_each(|entry| _ = held.remove(&entry.tenant));
+            }
+            Ok::<(), OpError>(())
+        };
+        let ended = tokio::select! {
+            // A registry that is gone ends the wave: who goes on would do what nobody knows of.
+            (hands, recorded) = async { tokio::join!(hands, record) } => recorded.and(hands.into_iter().collect::<Result<(), _>>()),
+            never = self.keep() => never,
+        };
+        if ended.is_err() {
+            self.halted.store(true, Ordering::Relaxed);
+        }
+        let left = std::mem::take(&mut *self.held());
+        if !left.is_empty() {
+            self.site.registry.release_leases(&left).await?;
+        }
+        ended
+    }
+
+    /// Renews the leases held. Never ends.
+    async fn keep(&self) -> Result<(), OpError> {
+        loop {
+            sleep(HEARTBEAT).await;
+            let held = self.held().clone();
+            if !held.is_empty()
+                && let Err(e) = self.site.registry.renew_leases(&held).await
+            {
+                tracing::warn!("the leases could not be renewed: {e}");
+            }
+        }
+    }
+
+    async fn hand(&self, queue: &Queue<Queued>, tell: mpsc::Sender<FleetEntry>, canary: bool) -> Result<(), OpError> {
+        while let Some((ship, epoch)) = self.next(queue, &tell).await? {
+            let mut stop = self.stop.clone();
+            let now = async {
+                // A sender that is gone will never say stop.
+                if stop.wait_for(|s| *s == Stop::Now).await.is_err() {
+                    std::future::pending::<()>().await;
+                }
+            };
+            let entry = tokio::select! {
+                entry = self.one(&ship, epoch) => entry,
+                () = now => return Ok(()),
+            };
+            if entry.end == FleetEnd::Failed && (self.failed.fetch_add(1, Ordering::Relaxed) >= self.budget || canary) {
+                self.halted.store(true, Ordering::Relaxed);
+            }
+            self.watch.hear(&Event::Ended { tenant: &entry.tenant, end: entry.end, why: entry.fault.as_ref().and_then(|f| f["message"].as_str()) });
+            if tell.send(entry).await.is_err() {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// The next whose lease is ours; takes more leases where none is left.
+    async fn next(&self, queue: &Queue<Queued>, tell: &mpsc::Sender<FleetEntry>) -> Result<Option<(Ship, i64)>, OpError> {
+        let mut queue = queue.lock().await;
+        loop {
+            if self.halted.load(Ordering::Relaxed) || *self.stop.borrow() != Stop::No {
+                return Ok(None);
+            }
+            if let Some(next) = queue.ready.pop_front() {
+                return Ok(Some(next));
+            }
+            let many = queue.rest.len().min(AHEAD * self.options.parallel);
+            if many == 0 {
+                return Ok(None);
+            }
+            let ships: Vec<Ship> = queue.rest.drain(..many).collect();
+            let tenants: Vec<&str> = ships.iter().map(|s| s.member.tenant.as_str()).collect();
+            let leased = self.site.registry.acquire_leases(&tenants, &self.site.holder, "fleet migrate").await?;
+            self.held().extend(leased.taken.iter().map(|(t, e)| (t.clone(), *e)));
+            for ship in ships {
+                let tenant = &ship.member.tenant;
+                if let Some(epoch) = leased.taken.get(tenant) {
+                    queue.ready.push_back((ship, *epoch));
+                    continue;
+                }
+                let by =
+                    leased.others.get(tenant).map_or("locked by another process".to_owned(), |l| format!("locked by {}@{} ({})", l.holder, l.host, l.what));
+                let entry = end(&ship, None, FleetEnd::Locked, Duration::ZERO).with(&json!({"code": "locked", "message": by}));
+                self.watch.hear(&Event::Ended { tenant, end: FleetEnd::Locked, why: Some(&by) });
+                if tell.send(entry).await.is_err() {
+                    return Ok(None);
+                }
+            }
+        }
+    }
+
+    /// One tenant: again and again while it is only busy.
+    async fn one(&self, ship: &Ship, epoch: i64) -> FleetEntry {
+        let began = Instant::now();
+        if !ship.member.ready {
+            let message = format!("its last operation is not finished: `labctl operation list --tenant {}`", ship.member.tenant);
+            return end(ship, Some(epoch), FleetEnd::Locked, began.elapsed()).with(&json!({"code": "unfinished", "message": message}));
+        }
+        let mut wait = BACK_OFF;
+        let mut attempt = 1;
+        loop {
+            let fault = match self.attempt(ship, epoch, began).await {
+                Ok(entry) => return entry,
+                Err(fault) => fault,
+            };
+            // An unknown outcome is asked about by trying again: what is on the ledger is not done twice.
+            if fault.class == Class::Refused || attempt >= self.options.attempts || self.halted.load(Ordering::Relaxed) || *self.stop.borrow() != Stop::No {
+                let fault = serde_json::to_value(&fault).unwrap_or_default();
+                return end(ship, Some(epoch), FleetEnd::Failed, began.elapsed()).with(&fault);
+            }
+            sleep(wait).await;
+            (attempt, wait) = (attempt + 1, wait * 2);
+        }
+    }
+
+    async fn attempt(&self, ship: &Ship, epoch: i64, began: Instant) -> Result<FleetEntry, Fault> {
+        let m = &ship.member;
+        let (schema, role) = (Ident::new(&m.schema)?, Ident::new(&m.role)?);
+        let job = Job {
+            schema: &schema,
+            role: &role,
+            tenant: &m.tenant,
+            wanted: &ship.target.steps,
+            to: &ship.target.to,
+            ledger: Ledger::Of { address: &m.address, registry: &self.registry },
+            lock_timeout: Duration::from_millis(self.options.lock_timeout_millis),
+        };
+        let mut db = self.site.cx.admin(&host(m), &m.database).await?;
+        let done = migrate(&mut db, &job, &self.site.cx.migrations).await?;
+        let status = if done.after == done.before { FleetEnd::Found } else { FleetEnd::Migrated };
+        let mut entry = end(ship, Some(epoch), status, began.elapsed());
+        entry.version = Some(ledger::version(&done.after));
+        entry.migrations = Some(ship.target.history(&done.after));
+        Ok(entry)
+    }
+
+    fn held(&self) -> MutexGuard<'_, BTreeMap<String, i64>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn end(ship: &Ship, epoch: Option<i64>, end: FleetEnd, took: Duration) -> FleetEntry {
+    FleetEntry {
+        tenant: ship.member.tenant.clone(),
+        address: ship.member.address.clone(),
+        end,
+        version: None,
+        migrations: None,
+        fault: None,
+        millis: i32::try_from(took.as_millis()).unwrap_or(i32::MAX),
+        epoch,
+    }
+}
+
+impl FleetEntry {
+    fn with(mut self, fault: &Value) -> Self {
+        self.fault = Some(fault.clone());
+        self
+    }
+}
+
+/// Fresh statistics of the catalogs of every database in which many schemas were changed. What is not permitted is left.
+pub(super) async fn analyse(site: &Site, changed: &[&Ship]) {
+    let mut databases: BTreeMap<(&str, &str), Vec<&Ship>> = BTreeMap::new();
+    for ship in changed {
+        databases.entry((&ship.member.endpoint, &ship.member.database)).or_default().push(ship);
+    }
+    for ((endpoint, database), ships) in databases {
+        let Some(first) = ships.first().filter(|_| ships.len() >= BULK) else { continue };
+        let done = async { central::analyse(&mut site.cx.admin(&host(&first.member), database).await?).await };
+        if let Err(fault) = done.await {
+            tracing::warn!("the catalogs of `{database}` on {endpoint} could not be analysed: {fault}");
+        }
+    }
+}
