@@ -2,7 +2,8 @@
 //!
 //! It is written in the transaction that writes the schema's own ledger, and belongs to the administrator: no tenant's role reads or
 //! changes it. The schema's ledger stays the truth; where both differ (a schema restored from a backup, a ledger edited by hand), the
-//! schema is opened and looked at. A row counts only while the schema is the very one it was written for: it keeps the schema's OID.
+//! schema is opened and looked at. A row counts only for the very schema it was written for, whatever that is called by now: it keeps the
+//! schema's OID.
 
 use std::collections::BTreeMap;
 
@@ -55,8 +56,8 @@ fn digest(mut steps: Vec<&Step>) -> At {
 /// As the statements' faults.
 pub async fn read(db: &mut Connection, schemas: &[&str]) -> Result<BTreeMap<String, Standing>, Fault> {
     let query = sqlx::query_as(
-        "SELECT l.schema, l.folder, l.version, l.digest FROM labctl_ledger.schemas l JOIN pg_namespace n ON n.nspname = l.schema::name AND n.oid = l.oid \
-         WHERE l.schema = ANY ($1)",
+        "SELECT n.nspname::text, l.folder, l.version, l.digest FROM labctl_ledger.schemas l JOIN pg_namespace n ON n.oid = l.oid \
+         WHERE n.nspname = ANY ($1::name[])",
     );
     let rows: Vec<(String, String, i32, String)> = match db.all("postgres:labctl_ledger", query.bind(schemas)).await {
         Err(fault) if matches!(fault.code.as_str(), "42P01" | "3F000") => return Ok(BTreeMap::new()),

@@ -202,7 +202,7 @@ async fn three_planted_failures_stop_a_fleet_and_after_mending_only_the_rest_is_
     assert_eq!(fleet.having(&mut db, "notes").await, 0, "a dry run changes nothing");
 
     let slow = ["--lock-timeout", "100ms", "--attempts", "2", "--parallel", "2"];
-    let stopped = fleet.migrate(&[&["--max-failures", "2"], &slow[..]].concat()).await;
+    let stopped = fleet.migrate(&[&["--max-failures", "2", "--waves", "50%,100%"], &slow[..]].concat()).await;
     assert_eq!(stopped.code, 3, "{stopped}");
     let first = report(&stopped);
     let run = first["run"].as_i64().unwrap().to_string();
@@ -246,7 +246,7 @@ async fn three_planted_failures_stop_a_fleet_and_after_mending_only_the_rest_is_
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_in_the_middle_a_fleet_is_finished_by_resume_and_by_the_same_command() {
-    for (tag, by_resume) in [("killed", true), ("slain", false)] {
+    for (tag, by_resume) in [("halted", true), ("slain", false)] {
         let fleet = Fleet::new(tag, 16).await;
         fleet.file("V3__add_notes.sql", &format!("{NOTES}SELECT pg_sleep(0.05);\n"));
         let running = fleet.spawn(&["--parallel", "2"]);
@@ -377,7 +377,7 @@ async fn after_a_fleet_migration_tenant_apply_finds_nothing_to_do() {
     let created = fleet.labctl(&["tenant", "create", &spec]).await;
     assert_eq!(created.code, 0, "{created}");
     fleet.file("V3__add_notes.sql", NOTES);
-    let behind = fleet.labctl(&["tenant", "apply", "agreed-lab", "--plan", "--check"]).await;
+    let behind = fleet.labctl(&["tenant", "apply", "agreed-lab", "--dry-run", "--check"]).await;
     assert_eq!(behind.code, 2, "{behind}");
     let migrated = fleet.labctl(&["tenant", "migrate", "agreed-lab"]).await;
     assert_eq!(migrated.code, 0, "{migrated}");
@@ -404,7 +404,7 @@ async fn after_a_fleet_migration_tenant_apply_finds_nothing_to_do() {
     // A central ledger that says something else than the schema's own is found and mended.
     let mut db = shared().superuser("shared").await;
     says(&mut db, "UPDATE labctl_ledger.schemas SET version = 2 WHERE schema = 'tenant_agreed_lab' AND folder = 'tenant'").await;
-    let drifted = fleet.labctl(&["tenant", "apply", "agreed-lab", "--plan"]).await;
+    let drifted = fleet.labctl(&["tenant", "apply", "agreed-lab", "--dry-run"]).await;
     assert!(drifted.out.contains("central_ledger"), "{drifted}");
     let mended = fleet.labctl(&["tenant", "migrate", "agreed-lab"]).await;
     assert_eq!(mended.code, 0, "{mended}");

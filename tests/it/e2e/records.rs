@@ -92,7 +92,7 @@ async fn a_lock_is_broken_only_on_purpose_and_its_holder_is_fenced() {
         assert!(lock["what"].as_str().unwrap().contains("tenant create"), "{lock}");
 
         assert_eq!(error(&world.run(&["lock", "break", "stuck-lab", "--yes", "-o", "json"]), 64)["code"], "usage");
-        assert_eq!(error(&world.run(&["lock", "break", "stuck-lab", "--confirm", "stuck", "-o", "json"]), 1)["code"], "cancelled");
+        assert_eq!(error(&world.run(&["lock", "break", "stuck-lab", "--confirm", "stuck", "-o", "json"]), 64)["code"], "usage");
         assert_eq!(error(&world.run(&["lock", "break", "nobody-lab", "--confirm", "nobody-lab", "-o", "json"]), 1)["code"], "not_locked");
         world.ok(&["lock", "break", "stuck-lab", "--confirm", "stuck-lab", "--reason", "it hangs"]);
         assert_eq!(error(&world.run(&["lock", "break", "stuck-lab", "--confirm", "stuck-lab", "-o", "json"]), 1)["code"], "not_locked");

@@ -152,7 +152,7 @@ async fn a_deploy_that_fails_is_rolled_back_and_mended_by_another() {
     }
     let error = refused(&deploy(&["--service", "web", "--image", &good]), "unknown_service");
     assert_eq!(error["hint"], "it has: beat, celery, django");
-    let tagged = deploy(&["--service", "beat", "--image", "mate:2", "--plan"]);
+    let tagged = deploy(&["--service", "beat", "--image", "mate:2", "--dry-run"]);
     assert!(tagged.code == 0 && tagged.err.contains("named by its tag"), "{tagged}");
 }
 

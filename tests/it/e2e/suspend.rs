@@ -49,7 +49,8 @@ impl Tenant {
         assert_eq!(holding, format!("suspended-{id}"));
         let group = resource(&shown, "cognito_group").unwrap().rsplit_once('/').unwrap().1.to_owned();
         let group = resource(&shown, "cognito_user_pool").is_none().then_some(group);
-        let made = cloud.cognito.create_user_pool_client().user_pool_id(&pool).client_name(format!("test-of-{id}")).send().await.unwrap();
+        let made =
+            cloud.cognito.create_user_pool_client().user_pool_id(&pool).client_name(format!("test-of-{id}")).write_attributes("email").send().await.unwrap();
         let client = made.user_pool_client.unwrap().client_id.unwrap();
         Self { id: id.to_owned(), cloud, pool, group, client }
     }

@@ -333,7 +333,7 @@ async fn the_fleets_numbers_are_those_that_sql_counts() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_host_that_cannot_be_reached_is_told_of_and_the_rest_is_shown() {
-    let (a, b) = tokio::join!(create("lost-lab", "labcloud"), create("found-lab", "labcloud"));
+    let (a, b) = tokio::join!(create("lost-lab", "labcloud"), create("seen-lab", "labcloud"));
     for made in [a, b] {
         made.unwrap();
     }
@@ -350,7 +350,7 @@ async fn a_host_that_cannot_be_reached_is_told_of_and_the_rest_is_shown() {
     let error = run.error();
     assert_eq!((run.code, error["code"].as_str()), (1, Some("incomplete")), "{run}");
     assert!(error["causes"].as_array().unwrap().iter().any(|c| c.as_str().unwrap().starts_with("127.0.0.1:1: ")), "{error}");
-    assert!(row(&status, "id", "lost-lab")["bytes"].is_null() && row(&status, "id", "found-lab")["bytes"].as_i64().unwrap() > 0, "{status}");
+    assert!(row(&status, "id", "lost-lab")["bytes"].is_null() && row(&status, "id", "seen-lab")["bytes"].as_i64().unwrap() > 0, "{status}");
     let host = row(&health["hosts"], "endpoint", "127.0.0.1:1");
     assert!(code == 1 && host["connections"].is_null() && host["faults"][0].is_string() && host["tenants"] == 1, "{health}");
 }
