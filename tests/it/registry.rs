@@ -163,7 +163,7 @@ async fn a_registry_that_is_not_there_is_named_at_once() {
     let nowhere = labctl::registry::Settings { port: fixture::free_port(), ..world.settings.clone() };
     let error = Registry::connect(&nowhere).await.unwrap_err();
     assert!(matches!(error, RegistryError::Unreachable { .. }), "{error}");
-    assert!(since.elapsed() < Duration::from_secs(2), "{:?}", since.elapsed());
+    assert!(since.elapsed() < Duration::from_secs(8), "{:?}", since.elapsed());
     let wrong = labctl::registry::Settings { database: "no_such".into(), ..world.settings.clone() };
     let error = Registry::connect(&wrong).await.unwrap_err();
     assert!(error.to_string().contains("no_such"), "{error}");
