@@ -7,7 +7,7 @@
 //! * [`look`]: who is where, with one query per database.
 //! * [`target`]: where each is to get.
 //! * [`waves`]: in which order, and how many may fail.
-//! * [`work`]: the hands.
+//! * `work`: the hands.
 
 pub mod look;
 pub mod target;

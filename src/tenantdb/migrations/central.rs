@@ -22,7 +22,7 @@ pub const TABLE: &str = "labctl_ledger.schemas";
 pub struct At {
     /// The newest version applied.
     pub version: u32,
-    /// [`digest`] of all that were applied.
+    /// Digest of all that were applied.
     pub digest: String,
 }
 
