@@ -13,7 +13,7 @@ use super::error::{RegistryError, Result};
 use super::resources::ResourceStatus;
 use super::revisions::NewRevision;
 use super::{HeldLease, Registry, names, revisions};
-use crate::plan::life::Suspended;
+use crate::plan::life::{Deleted, Suspended};
 
 /// Where a tenant is in its life. The legal moves are in the table `tenant_moves`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -166,6 +166,10 @@ pub struct TenantView {
     pub revision: i32,
     /// How far, since when and why it is out of use, as that desired state says.
     pub suspension: Option<Suspended>,
+    /// Since when and why it is deleted, and from when on it may be purged.
+    pub deletion: Option<Deleted>,
+    /// How many holds keep it from being purged.
+    pub holds: i64,
     /// When it first became active.
     pub provisioned_at: Option<DateTime<Utc>>,
     /// The number of its latest operation.
@@ -237,6 +241,8 @@ impl Registry {
         let row: Option<Json<TenantView>> = sqlx::query_scalar(
             "SELECT to_jsonb(t) || jsonb_build_object(
                 'suspension', (SELECT r.life -> 'suspended' FROM labctl.revisions r WHERE r.tenant = t.id AND r.number = t.revision),
+                'deletion', (SELECT r.life -> 'deleted' FROM labctl.revisions r WHERE r.tenant = t.id AND r.number = t.revision),
+                'holds', (SELECT count(*) FROM labctl.holds h WHERE h.tenant = t.id AND h.removed_at IS NULL),
                 'operation', (SELECT max(o.number) FROM labctl.operations o WHERE o.tenant = t.id),
                 'resources', coalesce((SELECT jsonb_agg(jsonb_build_object('address', r.address, 'kind', r.kind, 'id', r.id, 'status', r.status)
                                                         ORDER BY r.position, r.address)

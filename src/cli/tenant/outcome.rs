@@ -178,19 +178,21 @@ fn tell(cli: &Cli, report: &Report) -> Result<(), CliError> {
         }
     }
     let changed = report.outcome.is_some();
-    if changed || cli.out.format() != Format::Table {
+    // People are told what was made; what a tenant had before and still has is no news.
+    let made = changed && report.plan.counts().create > 0;
+    if made || cli.out.format() != Format::Table {
         cli.out.object(&Brief(tenant))?;
     }
     if changed {
-        cli.say.hint(format!(
-            "`labctl tenant show {}` shows every id, `labctl operation show {}` how it went",
-            tenant.id,
-            report.operation.unwrap_or_default()
-        ));
+        let how = format!("`labctl operation show {}`", report.operation.unwrap_or_default());
+        cli.say.hint(match made {
+            true => format!("`labctl tenant show {}` shows every id, {how} how it went", tenant.id),
+            false => format!("{how} shows how it went"),
+        });
         if tenant.status == TenantStatus::Purged {
             cli.say.hint(format!("`labctl tenant certificate {}` shows what was removed, and what remains until when", tenant.id));
         }
-        if cli.settings()?.profile.name() == crate::config::SANDBOX {
+        if made && cli.settings()?.profile.name() == crate::config::SANDBOX {
             cli.say.hint("`eval \"$(labctl sandbox env)\"` lets aws and psql look at the same world");
         }
     }

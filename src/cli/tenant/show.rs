@@ -5,7 +5,7 @@ use serde::Serialize;
 use crate::cli::help::examples;
 use crate::cli::output::{Row, Sheet, View};
 use crate::cli::{Cli, CliError};
-use crate::plan::life::Suspended;
+use crate::plan::life::{Deleted, Suspended};
 use crate::registry::TenantView;
 use crate::registry::tenants::ResourceLine;
 
@@ -47,6 +47,8 @@ impl View for Shown {
             .field("isolation", &t.isolation)
             .field("status", t.status)
             .maybe("suspended", t.suspension.as_ref().map(suspended))
+            .maybe("deleted", t.deletion.as_ref().map(deleted))
+            .maybe("holds", (t.holds > 0).then_some(t.holds))
             .field("revision", t.revision)
             .field("provisioned_at", t.provisioned_at.map_or_else(|| "never".to_owned(), |at| at.format("%Y-%m-%d %H:%M:%S UTC").to_string()))
             .maybe("operation", t.operation)
@@ -58,6 +60,12 @@ impl View for Shown {
 fn suspended(s: &Suspended) -> String {
     let reason = s.reason.as_ref().map(|r| format!(": {r}")).unwrap_or_default();
     format!("{} since {}{reason}", s.level, s.since.format("%Y-%m-%d %H:%M:%S UTC"))
+}
+
+/// `2026-01-01 00:00 UTC, may be purged from 2026-02-01 00:00 UTC on: contract ended`.
+fn deleted(d: &Deleted) -> String {
+    let reason = d.reason.as_ref().map(|r| format!(": {r}")).unwrap_or_default();
+    format!("{}, may be purged from {} on{reason}", d.at.format("%Y-%m-%d %H:%M UTC"), d.purge_after.format("%Y-%m-%d %H:%M UTC"))
 }
 
 /// Runs it.
