@@ -17,6 +17,7 @@ pub mod prompt;
 mod audit;
 mod causes;
 mod completions;
+mod drift_line;
 mod early;
 mod events;
 mod fleet;

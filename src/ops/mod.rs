@@ -7,7 +7,7 @@
 //! * [`change`]: the story every verb shares: lease, edit, look, plan, agree, run, record.
 //! * [`apply`]: create and apply, the edits that come from a spec.
 //! * [`fleet_health`]: the databases of many tenants, as they are now.
-//! * [`rotate`]: credentials, by two logins in turn.
+//! * [`rotate`]: credentials, by two logins in turn; `rotated` is what that makes of resources.
 //! * [`credentials`]: what a tenant logs in with.
 //! * [`scale`]: numbers of tasks and the size of the database, within the tier's bounds.
 //! * [`deploy`]: another image.
@@ -39,6 +39,7 @@ pub mod purge;
 pub mod rename;
 pub mod resume;
 pub mod rotate;
+mod rotated;
 pub mod scale;
 pub mod settle;
 pub mod site;

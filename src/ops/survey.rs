@@ -113,7 +113,7 @@ pub fn desired(site: &Site, state: &DesiredState) -> Result<Desired, OpError> {
         return Err(invalid(vec![problem.hint(format!("stacks are: {}", known.join(", ")))]));
     };
     let mut desired = resolve(stack, spec, state.named_after(), &site.platform, &|kind| find(KINDS, kind).map(|k| k.outputs_declared())).map_err(invalid)?;
-    super::rotate::rotated(&mut desired, &state.life.credentials);
+    super::rotated::rotated(&mut desired, &state.life.credentials);
     // What the templates say must be what the kinds read: a misspelt field is found before anything is touched.
     for resource in &desired.resources {
         if let Some(Err(why)) = find(KINDS, &resource.kind).map(|k| k.check(&resource.spec)) {

@@ -5,10 +5,10 @@ use std::pin::pin;
 use futures_util::StreamExt;
 use serde::Serialize;
 
+use crate::cli::drift_line::DriftLine;
 use crate::cli::error::Kind;
 use crate::cli::help::examples;
 use crate::cli::output::Row;
-use crate::cli::tenant::DriftLine;
 use crate::cli::{Cli, CliError};
 use crate::ops::drift::{TenantDrift, fleet};
 use crate::registry::TenantFilter;

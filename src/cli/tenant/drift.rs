@@ -2,13 +2,13 @@
 
 use serde::Serialize;
 
+use crate::cli::drift_line::DriftLine;
 use crate::cli::error::Kind;
 use crate::cli::help::examples;
 use crate::cli::output::{Row, Sheet, View};
 use crate::cli::{Cli, CliError};
-use crate::engine::kind::Address;
 use crate::ops::drift::{TenantDrift, drift};
-use crate::plan::drift::{Bookkeeping, Difference, Drifted, Field};
+use crate::plan::drift::Bookkeeping;
 
 /// Say how what a tenant has differs from what it should have, and change nothing
 ///
@@ -35,45 +35,8 @@ struct Shown<'a> {
     drift: bool,
     /// How many were looked at.
     resources: usize,
-    differences: Vec<Line<'a>>,
+    differences: Vec<DriftLine<'a>>,
     bookkeeping: &'a [Bookkeeping],
-}
-
-/// One resource that differs.
-#[derive(Serialize)]
-pub(in crate::cli) struct Line<'a> {
-    address: &'a Address,
-    drift: Drifted,
-    fields: &'a [Field],
-    detail: Option<&'a str>,
-}
-
-impl<'a> Line<'a> {
-    pub(in crate::cli) fn of(difference: &'a Difference) -> Self {
-        Self { address: &difference.address, drift: difference.drift, fields: &difference.fields, detail: difference.detail.as_deref() }
-    }
-
-    /// In which way, a line for each.
-    pub(in crate::cli) fn ways(&self) -> Vec<String> {
-        let fields = self.fields.iter().map(|f| format!("{}: is {}, should be {}", f.field, f.is, f.should_be));
-        fields.chain(self.detail.map(ToOwned::to_owned)).collect()
-    }
-
-    pub(in crate::cli) fn resource(&self) -> String {
-        format!("{}/{}", self.address.kind, self.address.name)
-    }
-
-    pub(in crate::cli) fn how(&self) -> &'static str {
-        self.drift.as_str()
-    }
-}
-
-impl Row for Line<'_> {
-    const COLUMNS: &'static [&'static str] = &["drift", "resource", "how"];
-
-    fn cells(&self) -> Vec<String> {
-        vec![self.how().to_owned(), self.resource(), self.ways().join("\n")]
-    }
 }
 
 impl Row for Bookkeeping {
@@ -113,7 +76,7 @@ pub async fn run(args: Args, cli: &Cli) -> Result<(), CliError> {
 
 impl<'a> Shown<'a> {
     fn of(found: &'a TenantDrift) -> Self {
-        let differences: Vec<Line<'a>> = found.drift.differences.iter().map(Line::of).collect();
+        let differences: Vec<DriftLine<'a>> = found.drift.differences.iter().map(DriftLine::of).collect();
         Self {
             tenant: &found.tenant.id,
             status: found.tenant.status.to_string(),

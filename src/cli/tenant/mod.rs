@@ -93,5 +93,4 @@ pub async fn run(args: Args, cli: &Cli) -> Result<(), CliError> {
     }
 }
 
-pub(super) use drift::Line as DriftLine;
 pub(super) use outcome::{PlanOnly, carry_out};
