@@ -173,7 +173,16 @@ pub(super) fn incomplete(report: &Report) -> Option<CliError> {
             n => format!("not finished: {n} steps; `labctl operation show {number}` lists them"),
         });
     }
-    if done > 0 {
+    let undone = report.undone.values().filter(|e| matches!(e, End::Done(_))).count();
+    for (address, end) in &report.undone {
+        if let End::Failed(fault) | End::InDoubt(fault) = end {
+            told = told.left(format!("{}: it could not be undone: {fault}", name(address)));
+        }
+    }
+    if undone > 0 {
+        let kept = "what holds data, with what that needs, is kept and on record";
+        told = told.left(format!("what this run has made is deleted again ({undone} resources); {kept}: `labctl tenant show {tenant}`"));
+    } else if done > 0 {
         told = told.left(format!("what the {done} finished steps have made, kept and on record: `labctl tenant show {tenant}`"));
     }
     let when = if kind == Kind::Interrupted { "" } else { "once mended, " };

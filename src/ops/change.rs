@@ -21,15 +21,16 @@ use super::error::OpError;
 use super::proof;
 use super::site::Site;
 use super::survey::{Survey, survey};
+use super::undo::{self, OnFailure};
 use crate::engine::event::Listener;
 use crate::engine::fault::Fault;
 use crate::engine::kind::Address;
 use crate::engine::run::{Crew, End, Outcome, Stop, run};
-use crate::kinds::KINDS;
+use crate::kinds::{Cx, KINDS};
 use crate::plan::Plan;
 use crate::plan::life::DesiredState;
 use crate::registry::operations::{self, NewOperation};
-use crate::registry::{Facts, HeldLease, NewRevision, Operation, OperationStatus, TenantStatus, TenantView};
+use crate::registry::{Facts, HeldLease, NewRevision, Operation, OperationJournal, OperationStatus, TenantStatus, TenantView};
 use crate::spec::TenantSpec;
 use crate::stack::Desired;
 
@@ -46,6 +47,8 @@ pub struct Prepared<'s> {
     unfinished: Option<Operation>,
     /// What is to be done.
     pub plan: Plan,
+    /// What becomes of what was made when a later step fails.
+    pub on_failure: OnFailure,
     began: Instant,
 }
 
@@ -60,6 +63,8 @@ pub struct Report {
     pub tenant: TenantView,
     /// How the run ended; none when there was nothing to do.
     pub outcome: Option<Outcome>,
+    /// What of a failed run was to be undone, and how that ended.
+    pub undone: BTreeMap<Address, End>,
     /// Why a purge whose every step is done is not: something is left, or a service could not be asked.
     pub unproven: Option<Fault>,
     /// The plan that was carried out.
@@ -121,6 +126,7 @@ pub async fn prepare<'s>(site: &'s Site, edit: &dyn Edit, command: &str) -> Resu
             state,
             desired: surveyed.desired,
             plan: surveyed.plan,
+            on_failure: OnFailure::Keep,
             unfinished,
             began,
         }),
@@ -231,17 +237,15 @@ impl Prepared<'_> {
         }
         let before = self.site.cx.cloud.calls().by_operation();
         let operation = self.begin().await?;
-        let crew = Crew {
-            kinds: KINDS,
-            cx: Arc::clone(&self.site.cx),
-            journal: &self.site.registry.journal(operation, &self.lease),
-            lease: &*self.lease,
-            listener,
-            stop,
-            pacer: Arc::clone(&self.site.pacer),
-            patience: self.site.patience,
+        let journal = self.site.registry.journal(operation, &self.lease);
+        let outcome = run(self.crew(&journal, listener, stop.clone()), self.plan.steps.clone()).await;
+        let undone = match self.on_failure {
+            OnFailure::Undo if !outcome.complete() && !outcome.interrupted && !outcome.fenced && outcome.journal.is_none() => {
+                let steps = undo::steps(self.site, tenant, &self.plan.steps).await?;
+                run(self.crew(&journal, listener, stop), steps).await.ends
+            }
+            _ => BTreeMap::new(),
         };
-        let outcome = run(crew, self.plan.steps.clone()).await;
         let proof = self.prove(&outcome, operation).await?;
         let calls = since(&before, &self.site.cx.cloud.calls().by_operation());
         let (certificate, unproven) = match proof {
@@ -265,7 +269,20 @@ impl Prepared<'_> {
             }
         }
         let report = self.report(Some(operation), Some(outcome), calls).await?;
-        Ok(Report { unproven, ..report })
+        Ok(Report { unproven, undone, ..report })
+    }
+
+    fn crew<'a>(&'a self, journal: &'a OperationJournal, listener: &'a dyn Listener, stop: watch::Receiver<Stop>) -> Crew<'a, Cx> {
+        Crew {
+            kinds: KINDS,
+            cx: Arc::clone(&self.site.cx),
+            journal,
+            lease: &*self.lease,
+            listener,
+            stop,
+            pacer: Arc::clone(&self.site.pacer),
+            patience: self.site.patience,
+        }
     }
 
     /// After the last deletion of a purge: is there really nothing left? None where that is not the question.
@@ -357,7 +374,17 @@ impl Prepared<'_> {
 
     async fn report(&self, operation: Option<i64>, outcome: Option<Outcome>, calls: BTreeMap<String, u64>) -> Result<Report, OpError> {
         let tenant = self.site.registry.tenant_view(&self.plan.tenant).await?;
-        Ok(Report { operation, verb: self.verb, tenant, outcome, unproven: None, plan: self.plan.clone(), calls, took: self.began.elapsed() })
+        Ok(Report {
+            operation,
+            verb: self.verb,
+            tenant,
+            outcome,
+            undone: BTreeMap::new(),
+            unproven: None,
+            plan: self.plan.clone(),
+            calls,
+            took: self.began.elapsed(),
+        })
     }
 }
 

@@ -20,6 +20,7 @@
 //! * [`settle`]: what an operator settles of an operation that no run can: given up, or looked at.
 //! * [`verify`]: isolation, proved by trying.
 //! * [`fleet`]: the migrations of many tenants at once.
+//! * [`undo`]: what a failed run has made, deleted again where that was asked for.
 //! * [`error`]: what can go wrong, one type for all verbs.
 
 pub mod apply;
@@ -46,6 +47,7 @@ pub mod site;
 pub mod survey;
 pub mod suspend;
 pub mod undelete;
+pub mod undo;
 pub mod verb;
 pub mod verify;
 

@@ -5,6 +5,7 @@
 //! * [`rotation`]: how far the rotation of credentials has come.
 //! * [`drift`]: where the world differs from what is wanted, apart from any plan.
 //! * [`difference`]: how two desired states differ.
+//! * [`undo`]: what of a failed run may be undone.
 //! * [`check`]: holds a finished plan to its invariants, apart from the code that made it.
 
 pub mod check;
@@ -13,6 +14,7 @@ pub mod difference;
 pub mod drift;
 pub mod life;
 pub mod rotation;
+pub mod undo;
 
 use std::collections::BTreeMap;
 

@@ -28,5 +28,5 @@ pub async fn run(args: Args, cli: &Cli) -> Result<(), CliError> {
     if operation.status.is_over() {
         return Err(OpError::NothingToResume { operation: operation.number, status: operation.status }.into());
     }
-    tenant::carry_out(cli, &site, &Continue { tenant: operation.tenant }, &tenant::PlanOnly::default()).await
+    tenant::carry_out(cli, &site, &Continue { tenant: operation.tenant }, &tenant::Choices::default()).await
 }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::outcome::PlanOnly;
+use super::outcome::Choices;
 use super::plan_file;
 use super::wish::{FLAGS, Wish};
 use crate::cli::help::examples;
@@ -33,7 +33,7 @@ pub struct Args {
     plan: Option<PathBuf>,
 
     #[command(flatten)]
-    only: PlanOnly,
+    only: Choices,
 }
 
 /// Runs it.

@@ -1,6 +1,6 @@
 //! `labctl tenant create`
 
-use super::outcome::PlanOnly;
+use super::outcome::Choices;
 use super::wish::Wish;
 use crate::cli::help::examples;
 use crate::cli::{Cli, CliError};
@@ -20,7 +20,7 @@ pub struct Args {
     wish: Wish,
 
     #[command(flatten)]
-    only: PlanOnly,
+    only: Choices,
 }
 
 /// Runs it.

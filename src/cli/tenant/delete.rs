@@ -1,6 +1,6 @@
 //! `labctl tenant delete`
 
-use super::outcome::PlanOnly;
+use super::outcome::Choices;
 use crate::cli::help::examples;
 use crate::cli::{Cli, CliError};
 use crate::ops::delete::Delete;
@@ -27,7 +27,7 @@ pub struct Args {
     confirm: Option<String>,
 
     #[command(flatten)]
-    only: PlanOnly,
+    only: Choices,
 }
 
 /// Runs it.

@@ -1,6 +1,6 @@
 //! `labctl tenant deploy`
 
-use super::outcome::PlanOnly;
+use super::outcome::Choices;
 use crate::cli::error::Kind;
 use crate::cli::help::examples;
 use crate::cli::{Cli, CliError};
@@ -41,7 +41,7 @@ pub struct Args {
     reset: bool,
 
     #[command(flatten)]
-    only: PlanOnly,
+    only: Choices,
 }
 
 /// Runs it.

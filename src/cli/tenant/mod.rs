@@ -93,4 +93,4 @@ pub async fn run(args: Args, cli: &Cli) -> Result<(), CliError> {
     }
 }
 
-pub(super) use outcome::{PlanOnly, carry_out};
+pub(super) use outcome::{Choices, carry_out};

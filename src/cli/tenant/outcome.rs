@@ -17,6 +17,7 @@ use crate::kinds::KINDS;
 use crate::ops::approved::PlanFile;
 use crate::ops::change::{Prepared, Report, prepare, preview};
 use crate::ops::edit::Edit;
+use crate::ops::undo::OnFailure;
 use crate::ops::{OpError, Site};
 use crate::registry::tenants::ResourceLine;
 use crate::registry::{TenantStatus, TenantView};
@@ -59,9 +60,9 @@ impl View for Brief<'_> {
     }
 }
 
-/// The choice every verb has: to be shown first.
+/// The choices every verb has: to be shown first, and what a failure shall leave.
 #[derive(Debug, Clone, Default, clap::Args)]
-pub(in crate::cli) struct PlanOnly {
+pub(in crate::cli) struct Choices {
     /// Show what would be done, and change nothing
     #[arg(long)]
     pub(super) dry_run: bool,
@@ -73,9 +74,23 @@ pub(in crate::cli) struct PlanOnly {
     /// With --dry-run, write the plan into this file, which must not exist, for `tenant apply --plan`
     #[arg(long, value_name = "FILE", requires = "dry_run")]
     pub(super) out: Option<PathBuf>,
+
+    /// When a step fails, what becomes of what this run has made: `keep` it for going on, or `undo` it, but for what holds data
+    #[arg(long, value_name = "WHAT", default_value = "keep", hide_possible_values = true)]
+    pub(super) on_failure: Failing,
 }
 
-impl PlanOnly {
+/// [`OnFailure`], as the command line has it.
+#[derive(Debug, Clone, Copy, Default, clap::ValueEnum)]
+pub(in crate::cli) enum Failing {
+    /// Keep it
+    #[default]
+    Keep,
+    /// Undo it
+    Undo,
+}
+
+impl Choices {
     async fn show(&self, cli: &Cli, site: &Site, edit: &dyn Edit) -> Result<(), CliError> {
         let found = preview(site, edit).await?;
         let (plan, changes) = (&found.surveyed.plan, !found.is_empty());
@@ -95,12 +110,15 @@ impl PlanOnly {
 ///
 /// # Errors
 /// Those of preparing; 3, 4, 5 or 130 for a run that did not complete.
-pub(in crate::cli) async fn carry_out(cli: &Cli, site: &Site, edit: &dyn Edit, only: &PlanOnly) -> Result<(), CliError> {
-    if only.dry_run {
-        return only.show(cli, site, edit).await;
+pub(in crate::cli) async fn carry_out(cli: &Cli, site: &Site, edit: &dyn Edit, choices: &Choices) -> Result<(), CliError> {
+    if choices.dry_run {
+        return choices.show(cli, site, edit).await;
     }
     let stop = signals::listen(cli);
-    let prepared = prepare(site, edit, cli.command_line()).await?;
+    let mut prepared = prepare(site, edit, cli.command_line()).await?;
+    if matches!(choices.on_failure, Failing::Undo) {
+        prepared.on_failure = OnFailure::Undo;
+    }
     let agreed = match *stop.borrow() {
         Stop::No => agree(cli, &prepared),
         _ => Err(interrupted().left("nothing: no operation was begun")),

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::outcome::PlanOnly;
+use super::outcome::Choices;
 use super::wish::Wish;
 use crate::cli::help::examples;
 use crate::cli::{Cli, CliError};
@@ -34,7 +34,7 @@ pub struct Args {
 /// # Errors
 /// 64 for a spec that does not hold, 2 with --check when there are changes.
 pub async fn run(args: Args, cli: &Cli) -> Result<(), CliError> {
-    let only = PlanOnly { dry_run: true, check: args.check, out: args.out };
+    let only = Choices { dry_run: true, check: args.check, out: args.out, ..Choices::default() };
     if let Some(id) = args.wish.known_tenant() {
         let mend = Mend { tenant: id.to_owned() };
         return super::carry_out(cli, &cli.site().await?, &mend, &only).await;

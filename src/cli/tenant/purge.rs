@@ -1,6 +1,6 @@
 //! `labctl tenant purge`
 
-use super::outcome::PlanOnly;
+use super::outcome::Choices;
 use crate::cli::help::examples;
 use crate::cli::{Cli, CliError};
 use crate::ops::purge::Purge;
@@ -29,7 +29,7 @@ pub struct Args {
     confirm: Option<String>,
 
     #[command(flatten)]
-    only: PlanOnly,
+    only: Choices,
 }
 
 /// What is typed for `--now`.

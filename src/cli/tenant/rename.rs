@@ -1,6 +1,6 @@
 //! `labctl tenant rename`
 
-use super::outcome::PlanOnly;
+use super::outcome::Choices;
 use crate::cli::help::examples;
 use crate::cli::{Cli, CliError};
 use crate::ops::rename::Rename;
@@ -33,7 +33,7 @@ pub struct Args {
     physical: bool,
 
     #[command(flatten)]
-    only: PlanOnly,
+    only: Choices,
 }
 
 /// Runs it.

@@ -1,6 +1,6 @@
 //! `labctl tenant resume`
 
-use super::outcome::PlanOnly;
+use super::outcome::Choices;
 use crate::cli::help::examples;
 use crate::cli::{Cli, CliError};
 use crate::ops::resume::Resume;
@@ -19,7 +19,7 @@ pub struct Args {
     id: String,
 
     #[command(flatten)]
-    only: PlanOnly,
+    only: Choices,
 }
 
 /// Runs it.

@@ -1,6 +1,6 @@
 //! `labctl tenant scale`
 
-use super::outcome::PlanOnly;
+use super::outcome::Choices;
 use crate::cli::help::examples;
 use crate::cli::{Cli, CliError};
 use crate::ops::scale::Scale;
@@ -45,7 +45,7 @@ pub struct Args {
     reset: bool,
 
     #[command(flatten)]
-    only: PlanOnly,
+    only: Choices,
 }
 
 /// Runs it.

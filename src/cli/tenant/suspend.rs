@@ -2,7 +2,7 @@
 
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 
-use super::outcome::PlanOnly;
+use super::outcome::Choices;
 use crate::cli::help::examples;
 use crate::cli::{Cli, CliError};
 use crate::engine::kind::Suspension;
@@ -32,7 +32,7 @@ pub struct Args {
     reason: Option<String>,
 
     #[command(flatten)]
-    only: PlanOnly,
+    only: Choices,
 }
 
 fn level() -> impl clap::builder::TypedValueParser<Value = Suspension> {

@@ -1,6 +1,6 @@
 //! `labctl tenant undelete`
 
-use super::outcome::PlanOnly;
+use super::outcome::Choices;
 use crate::cli::help::examples;
 use crate::cli::{Cli, CliError};
 use crate::ops::undelete::Undelete;
@@ -17,7 +17,7 @@ pub struct Args {
     id: String,
 
     #[command(flatten)]
-    only: PlanOnly,
+    only: Choices,
 }
 
 /// Runs it.

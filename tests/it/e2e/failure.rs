@@ -48,6 +48,39 @@ async fn a_bucket_of_somebody_else_is_never_taken_over() {
     assert_eq!(sweep(world).await["squatted-lab"], shown(&world.json(&["tenant", "show", "squatted-lab"])));
 }
 
+/// Somebody else's bucket stands in the way again, and this time nothing shall be left but what holds data.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_failed_create_has_made_is_undone_on_request_but_for_what_holds_data() {
+    let (world, bucket) = (shared(), "mate-undone-clinic-sandbox-data");
+    let cloud = world.cloud().await;
+    let here = CreateBucketConfiguration::builder().location_constraint(REGION.into()).build();
+    cloud.s3.create_bucket().bucket(bucket).create_bucket_configuration(here).send().await.unwrap();
+    let spec = world.spec("undone-clinic", "mate", "enterprise");
+    let run = world.run(&["tenant", "create", &spec, "--on-failure", "undo", "-o", "json"]);
+    let error = run.error();
+    assert_eq!((run.code, run.out.as_str()), (3, ""), "{run}");
+    assert!(error["left"].to_string().contains("what this run has made is deleted again"), "{error}");
+    let kinds = |tenant: &Value| -> Vec<String> {
+        let mut all: Vec<_> = tenant["resources"].as_array().unwrap().iter().map(|r| r["kind"].as_str().unwrap().to_owned()).collect();
+        all.sort();
+        all.dedup();
+        all
+    };
+    let left = world.json(&["tenant", "show", "undone-clinic"]);
+    assert_eq!(left["status"], "failed");
+    // Of data there are key, pool, cluster, database and schema; they need the cluster's parameters, the roles, and the roles' secrets.
+    let needed = ["cognito_user_pool", "kms_key", "postgres_database", "postgres_role", "postgres_schema", "postgres_schema_version"];
+    let needed: Vec<&str> = [&needed[..], &["rds_cluster", "rds_cluster_parameter_group", "secret"]].concat();
+    assert_eq!(kinds(&left), needed, "{left}");
+    assert!(left["resources"].as_array().unwrap().iter().all(|r| r["address"] != "undone-clinic/secret/django"), "{left}");
+    assert_eq!(sweep(world).await["undone-clinic"], shown(&left));
+    let number = world.json(&["operation", "list", "--tenant", "undone-clinic"])[0]["number"].to_string();
+    cloud.s3.delete_bucket().bucket(bucket).send().await.unwrap();
+    world.ok(&["operation", "resume", &number]);
+    assert_eq!(sweep(world).await["undone-clinic"], shown(&world.json(&["tenant", "show", "undone-clinic"])));
+    assert!(world.ok(&["tenant", "apply", "undone-clinic"]).err.contains("no changes"));
+}
+
 /// A platform that names a bucket which is not there: only the call itself finds out.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_refused_part_way_keeps_what_is_done_and_resumes_after_mending() {
