@@ -6,6 +6,7 @@ use super::connect::Connection;
 use super::fault::creating;
 use super::grants::{self, Grant, On, Parties};
 use super::membership::borrow;
+use super::migrations::central;
 use super::quote::{Ident, Literal};
 use super::roles::end_sessions;
 use crate::engine::fault::Fault;
@@ -87,6 +88,7 @@ pub async fn alter(db: &mut Connection, is: &Ident, schema: &Ident, database: &I
     let borrowed = borrow(db, &[&parties.owner, &parties.migration, &former]).await?;
     if is != schema {
         db.execute("postgres:ALTER SCHEMA", format!("ALTER SCHEMA {is} RENAME TO {schema}")).await?;
+        central::rename(db, is, schema).await?;
     }
     if found.owner != parties.owner.name() {
         db.execute("postgres:ALTER SCHEMA", format!("ALTER SCHEMA {schema} OWNER TO {}", parties.owner)).await?;

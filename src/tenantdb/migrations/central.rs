@@ -2,8 +2,7 @@
 //!
 //! It is written in the transaction that writes the schema's own ledger, and belongs to the administrator: no tenant's role reads or
 //! changes it. The schema's ledger stays the truth; where both differ (a schema restored from a backup, a ledger edited by hand), the
-//! schema is opened and looked at. A row counts only for the very schema it was written for, whatever that is called by now: it keeps the
-//! schema's OID.
+//! schema is opened and looked at. A row counts only while the schema is the very one it was written for: it keeps the schema's OID.
 
 use std::collections::BTreeMap;
 
@@ -56,8 +55,8 @@ fn digest(mut steps: Vec<&Step>) -> At {
 /// As the statements' faults.
 pub async fn read(db: &mut Connection, schemas: &[&str]) -> Result<BTreeMap<String, Standing>, Fault> {
     let query = sqlx::query_as(
-        "SELECT n.nspname::text, l.folder, l.version, l.digest FROM labctl_ledger.schemas l JOIN pg_namespace n ON n.oid = l.oid \
-         WHERE n.nspname = ANY ($1::name[])",
+        "SELECT l.schema, l.folder, l.version, l.digest FROM labctl_ledger.schemas l JOIN pg_namespace n ON n.nspname = l.schema::name AND n.oid = l.oid \
+         WHERE l.schema = ANY ($1)",
     );
     let rows: Vec<(String, String, i32, String)> = match db.all("postgres:labctl_ledger", query.bind(schemas)).await {
         Err(fault) if matches!(fault.code.as_str(), "42P01" | "3F000") => return Ok(BTreeMap::new()),
@@ -120,8 +119,24 @@ pub async fn open(db: &mut Connection) -> Result<(), Fault> {
     db.commit(CALL).await
 }
 
-/// Statements that write where a schema stands, for the end of the transaction that brought it there. What stands under a name it had before
-/// goes.
+/// Takes what is on record of a schema along to its new name, in the transaction that renames it. Where there is no ledger there is nothing to take.
+///
+/// # Errors
+/// As the statements' faults.
+pub(in crate::tenantdb) async fn rename(db: &mut Connection, from: &Ident, to: &Ident) -> Result<(), Fault> {
+    let there: Option<(bool,)> = db.optional("postgres:to_regclass", sqlx::query_as("SELECT true WHERE to_regclass($1) IS NOT NULL").bind(TABLE)).await?;
+    if there.is_none() {
+        return Ok(());
+    }
+    let (from, to) = (Literal::new(from.name())?, Literal::new(to.name())?);
+    // Whatever stands under the new name is of a schema that is gone.
+    let sql = format!(
+        "DELETE FROM {TABLE} WHERE schema = {to}; UPDATE {TABLE} l SET schema = {to} FROM pg_namespace n WHERE l.schema = {from} AND n.nspname = {to} AND n.oid = l.oid"
+    );
+    db.script("postgres:labctl_ledger", sql).await.map(drop)
+}
+
+/// Statements that write where a schema stands, for the end of the transaction that brought it there.
 ///
 /// # Errors
 /// Refused when a name cannot be a text.
@@ -136,7 +151,7 @@ pub(super) fn write(schema: &Ident, oid: u32, tenant: &str, steps: &[Step]) -> R
         return forget(schema);
     }
     Ok(format!(
-        "DELETE FROM {TABLE} WHERE oid = {oid} AND schema <> {name}; INSERT INTO {TABLE} (schema, folder, oid, tenant, version, digest) VALUES {} ON CONFLICT (schema, folder) DO UPDATE SET \
+        "INSERT INTO {TABLE} (schema, folder, oid, tenant, version, digest) VALUES {} ON CONFLICT (schema, folder) DO UPDATE SET \
          oid = excluded.oid, tenant = excluded.tenant, version = excluded.version, digest = excluded.digest, migrated_at = clock_timestamp()",
         rows.join(", ")
     ))
