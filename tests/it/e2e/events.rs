@@ -132,13 +132,21 @@ async fn a_receiver_that_hangs_holds_nothing_up_and_changes_no_exit_code() {
         while stream.read(&mut [0; 4096]).is_ok_and(|n| n > 0) {}
         let _ = tell.send(since.elapsed());
     });
-    let (other, _came) = receiver(&[]);
+    let (other, came) = receiver(&[]);
     let config = webhooks(&[("hanging", port), ("healthy", other)]).await;
     let spec = world.spec("unheard-lab", "labcloud", "trial");
     world.ok(&["tenant", "create", &spec, "--config", &config]);
     let waited = told.recv_timeout(Duration::from_secs(60)).expect("it was called");
     assert!(waited < Duration::from_secs(30), "{waited:?}");
     assert_eq!(deliveries("unheard-lab").iter().map(|d| d.1.as_str()).collect::<Vec<_>>(), ["pending", "pending"]);
+    // A second to each is short on a busy machine: the next attempts count as well.
+    let told = (0..5).any(|attempt| {
+        if attempt > 0 {
+            world.run(&["events", "deliver", "--all", "--config", &config]);
+        }
+        came.try_iter().count() > 0
+    });
+    assert!(told, "another receiver is told although this one hangs");
     let text = fs::read_to_string(&config).unwrap();
     let only = config_of("only-healthy", &text[text.rfind("[[").unwrap()..]);
     assert_eq!(world.json(&["events", "deliver", "--all", "--config", &only])["failed"], 0);

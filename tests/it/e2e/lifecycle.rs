@@ -51,6 +51,7 @@ async fn portrait(id: &str) -> BTreeMap<String, String> {
     all.insert("listing".into(), format!("{:?}", sweep(shared()).await.get(id)));
     let base = format!("mate-{id}-sandbox");
     let under = id.replace('-', "_");
+    let database = if id.ends_with("trial") { "shared".to_owned() } else { format!("tenant_{under}") };
     for (what, script) in [
         (
             "services",
@@ -75,7 +76,7 @@ async fn portrait(id: &str) -> BTreeMap<String, String> {
             "database roles",
             format!("psql -XAtc \"SELECT rolname, rolcanlogin, rolconnlimit, rolconfig FROM pg_roles WHERE rolname LIKE 'tenant\\_{under}\\_%' ORDER BY 1\""),
         ),
-        ("schemas", format!("psql -XAtc \"SELECT nspname, nspacl FROM pg_namespace WHERE nspname = 'tenant_{under}'\"")),
+        ("schemas", format!("psql -XAt -d {database} -c \"SELECT nspname, nspacl FROM pg_namespace WHERE nspname = 'tenant_{under}'\" | grep .")),
         ("databases", format!("psql -XAtc \"SELECT datname, datacl FROM pg_database WHERE datname = 'tenant_{under}'\"")),
     ] {
         all.insert(what.to_owned(), asked(&script));
@@ -136,12 +137,9 @@ async fn lives(id: &'static str, tier: &'static str, scaled: [i64; 3]) {
         // Drift: a tag, a retention and a grant; and a count, which where it is auto-scaling's is nobody's business.
         verb(&["tenant", "drift", id], 0);
         let under = id.replace('-', "_");
-        let database = if tier == "trial" { "tenants".to_owned() } else { format!("tenant_{under}") };
-        let database =
-            asked(&format!("aws secretsmanager get-secret-value --secret-id mate-{id}-sandbox/app --query SecretString --output text | jq -r .dbname"))
-                .split_whitespace()
-                .next()
-                .map_or(database, ToOwned::to_owned);
+        let secret = asked(&format!("aws secretsmanager get-secret-value --secret-id mate-{id}-sandbox/app --query SecretString --output text"));
+        let secret: Value = serde_json::from_str(&secret).unwrap();
+        let database = secret["dbname"].as_str().unwrap();
         asked(&format!(
             "aws iam tag-role --role-name mate-{id}-sandbox-task --tags Key=Tier,Value=forged
              aws logs put-retention-policy --log-group-name /ecs/mate-{id}-sandbox/django --retention-in-days 1
