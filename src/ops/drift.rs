@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use chrono::Utc;
 use futures_util::stream::{self, Stream, StreamExt};
 
 use super::change::current;
@@ -18,7 +19,8 @@ use crate::engine::step::{Known, Wanted, lookup};
 use crate::kinds::{Cx, KINDS};
 use crate::plan::Input;
 use crate::plan::drift::Drift;
-use crate::registry::{Resource, Tenant, TenantFilter};
+use crate::plan::waiver::Waived;
+use crate::registry::{Resource, Tenant, TenantFilter, Waiver};
 
 /// Tenants looked at side by side. Each look makes up to sixteen calls at once.
 const AT_ONCE: usize = 4;
@@ -31,8 +33,10 @@ pub struct TenantDrift {
     pub resources: usize,
     /// An operation under way or stopped part-way, which may explain what differs.
     pub unfinished: Option<i64>,
-    /// What differs.
+    /// What differs and is not allowed.
     pub drift: Drift,
+    /// What differs and is allowed, by waivers that are in force.
+    pub waived: Vec<Waived>,
 }
 
 /// Looks at one tenant.
@@ -69,8 +73,10 @@ async fn one(site: &Site, cx: &Arc<Cx>, id: &str) -> Result<TenantDrift, OpError
     let recorded = recorded(resources);
     let world = look(cx, KINDS, &wanted, &recorded, site.patience).await.map_err(outside(format!("look at what tenant `{id}` has")))?;
     let input = Input { tenant: id, wanted: &wanted, recorded: &recorded, world: &world, may_delete_data: false, as_found: false };
-    let drift = Drift::find(&input, KINDS);
-    Ok(TenantDrift { resources: world.len(), unfinished: current.unfinished.map(|o| o.number), tenant: current.tenant, drift })
+    let now = Utc::now();
+    let allowed: Vec<_> = site.registry.waivers(id).await?.iter().filter(|w| w.in_force(now)).map(Waiver::allowed).collect();
+    let (drift, waived) = Drift::find(&input, KINDS).without(&allowed);
+    Ok(TenantDrift { waived, resources: world.len(), unfinished: current.unfinished.map(|o| o.number), tenant: current.tenant, drift })
 }
 
 /// The wanted resources with their references replaced by what the registry has, wherever it has them all.

@@ -4,6 +4,7 @@
 //! * [`life`]: what verbs have made of a tenant since its spec was written.
 //! * [`rotation`]: how far the rotation of credentials has come.
 //! * [`drift`]: where the world differs from what is wanted, apart from any plan.
+//! * [`waiver`]: differences that are allowed for a time.
 //! * [`difference`]: how two desired states differ.
 //! * [`undo`]: what of a failed run may be undone.
 //! * [`check`]: holds a finished plan to its invariants, apart from the code that made it.
@@ -15,6 +16,7 @@ pub mod drift;
 pub mod life;
 pub mod rotation;
 pub mod undo;
+pub mod waiver;
 
 use std::collections::BTreeMap;
 

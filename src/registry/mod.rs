@@ -16,6 +16,7 @@
 //! * [`lease`]: [`crate::engine::lease::Lease`]; [`process`] tells whether a holder still lives. [`lease_many`]: a fleet's at once.
 //! * [`pgpass`]: passwords from a libpq password file.
 //! * [`holds`], [`certificates`]: what keeps a tenant from being purged, and what a purge leaves behind in writing.
+//! * [`waivers`]: differences that are allowed for a time.
 //! * [`audit`]: the hash chain and its verification.
 //! * [`evidence`]: what was done to prove a promise, and what came of it.
 //! * `schema`: migrations.
@@ -45,6 +46,7 @@ pub mod resolve;
 pub mod resources;
 pub mod revisions;
 pub mod tenants;
+pub mod waivers;
 
 mod abort;
 mod operation_rows;
@@ -74,6 +76,7 @@ pub use process::Process;
 pub use resources::{Resource, ResourceStatus};
 pub use revisions::{NewRevision, Revision};
 pub use tenants::{Facts, Tenant, TenantFilter, TenantStatus, TenantView};
+pub use waivers::Waiver;
 
 /// Connections at most: the journal's writer, the heartbeat, and two to spare.
 const CONNECTIONS: u32 = 4;

@@ -23,6 +23,7 @@ pub(super) const MIGRATIONS: &[Migration] = &[
     Migration { version: 4, name: "events", sql: include_str!("migrations/0004_events.sql") },
     Migration { version: 5, name: "fleet", sql: include_str!("migrations/0005_fleet.sql") },
     Migration { version: 6, name: "evidence", sql: include_str!("migrations/0006_evidence.sql") },
+    Migration { version: 7, name: "waivers", sql: include_str!("migrations/0007_waivers.sql") },
 ];
 
 /// The version this binary brings a registry to.

@@ -87,7 +87,9 @@ pub async fn run(args: Args, cli: &Cli) -> Result<(), CliError> {
     let failed = all.iter().filter(|(_, found)| found.is_err()).count();
     let differ = all.iter().filter(|(_, found)| found.as_ref().is_ok_and(|f| !f.drift.differences.is_empty())).count();
     let differences = lines.len() - failed;
-    cli.say.status(format!("{} tenants looked at: {differ} differ, in {differences} resources; {failed} could not be looked at", all.len()));
+    let waived: usize = all.iter().filter_map(|(_, found)| found.as_ref().ok()).map(|f| f.waived.len()).sum();
+    let allowed = if waived > 0 { format!("; {waived} differences are allowed by waivers") } else { String::new() };
+    cli.say.status(format!("{} tenants looked at: {differ} differ, in {differences} resources; {failed} could not be looked at{allowed}", all.len()));
     if failed > 0 {
         let told = CliError::failed("not_looked_at", format!("{failed} of {} tenants could not be looked at", all.len()));
         return Err(told.hint("`labctl tenant drift ID` says more of one tenant"));

@@ -9,11 +9,12 @@ use crate::cli::output::{Row, Sheet, View};
 use crate::cli::{Cli, CliError};
 use crate::ops::drift::{TenantDrift, drift};
 use crate::plan::drift::Bookkeeping;
+use crate::plan::waiver::Waived;
 
 /// Say how what a tenant has differs from what it should have, and change nothing
 ///
-/// Looks at every resource, in AWS and in the databases. What auto-scaling or a suspension owns is no drift. `labctl tenant apply ID` mends
-/// what is found. Exits with 2 when anything differs.
+/// Looks at every resource, in AWS and in the databases. What auto-scaling or a suspension owns is no drift, and what a waiver allows (`labctl
+/// tenant waiver`) is told apart. `labctl tenant apply ID` mends what is found. Exits with 2 when anything differs that is not allowed.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = examples(&[
     ("Does anything differ? (exit code 2)", "labctl tenant drift city-lab"),
@@ -36,6 +37,8 @@ struct Shown<'a> {
     /// How many were looked at.
     resources: usize,
     differences: Vec<DriftLine<'a>>,
+    /// What differs and is allowed for a time.
+    waived: &'a [Waived],
     bookkeeping: &'a [Bookkeeping],
 }
 
@@ -44,6 +47,15 @@ impl Row for Bookkeeping {
 
     fn cells(&self) -> Vec<String> {
         vec![format!("{}/{}", self.address.kind, self.address.name), self.recorded.clone(), self.is.clone()]
+    }
+}
+
+impl Row for Waived {
+    const COLUMNS: &'static [&'static str] = &["waiver", "until", "drift", "resource", "how"];
+
+    fn cells(&self) -> Vec<String> {
+        let until = self.until.format("%Y-%m-%d %H:%M UTC").to_string();
+        [self.waiver.to_string(), until].into_iter().chain(DriftLine::of(&self.difference).cells()).collect()
     }
 }
 
@@ -56,7 +68,7 @@ impl View for Shown<'_> {
                 Sheet::new().rows(format!("Drift of tenant {}", self.tenant), &self.differences).text(words)
             }
         };
-        sheet.rows("Only the registry differs", self.bookkeeping)
+        sheet.rows("Allowed by waivers", self.waived).rows("Only the registry differs", self.bookkeeping)
     }
 }
 
@@ -85,6 +97,7 @@ impl<'a> Shown<'a> {
             drift: !differences.is_empty(),
             resources: found.resources,
             differences,
+            waived: &found.waived,
             bookkeeping: &found.drift.bookkeeping,
         }
     }

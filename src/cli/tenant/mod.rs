@@ -25,6 +25,7 @@ mod sketch;
 mod suspend;
 mod undelete;
 mod verify;
+mod waiver;
 mod wish;
 
 use super::{Cli, CliError};
@@ -46,6 +47,7 @@ enum Command {
     Suspend(suspend::Args),
     Resume(resume::Args),
     Drift(drift::Args),
+    Waiver(waiver::Args),
     Rename(rename::Args),
     Migrate(migrate::Args),
     Show(show::Args),
@@ -76,6 +78,7 @@ pub async fn run(args: Args, cli: &Cli) -> Result<(), CliError> {
         Command::Suspend(args) => suspend::run(args, cli).await,
         Command::Resume(args) => resume::run(args, cli).await,
         Command::Drift(args) => drift::run(args, cli).await,
+        Command::Waiver(args) => waiver::run(args, cli).await,
         Command::Rename(args) => rename::run(args, cli).await,
         Command::Migrate(args) => migrate::run(args, cli).await,
         Command::Show(args) => show::run(args, cli).await,

@@ -199,6 +199,83 @@ async fn what_only_the_registry_has_otherwise_is_no_drift() {
     panic!("booked-lab is not in the fleet");
 }
 
+/// The waivers that took differences out, with the resource and the fields.
+fn waived(shown: &Value) -> Vec<String> {
+    let fields = |w: &Value| w["fields"].as_array().unwrap().iter().map(|f| f["field"].as_str().unwrap().to_owned()).collect::<Vec<_>>().join(",");
+    shown["waived"].as_array().unwrap().iter().map(|w| format!("{} {} {}", w["waiver"], w["address"].as_str().unwrap(), fields(w))).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_waiver_allows_is_told_and_no_drift_until_it_ends() {
+    let world = shared();
+    let id = "waived-lab";
+    world.json(&["tenant", "create", &world.spec(id, "labcloud", "trial")]);
+    let cloud = world.cloud().await;
+    let group = world.json(&["tenant", "show", id])["resources"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|r| r["address"].as_str().unwrap().contains("/log_group/"))
+        .unwrap()
+        .clone();
+    let resource = group["address"].as_str().unwrap().split_once('/').unwrap().1.to_owned();
+    cloud.logs.put_retention_policy().log_group_name(group["id"].as_str().unwrap()).retention_in_days(7).send().await.unwrap();
+    sql(world, "shared", "GRANT CREATE ON SCHEMA tenant_waived_lab TO tenant_waived_lab_app").await;
+    let grant = "grants.tenant_waived_lab_app.the schema";
+    assert_eq!(drift(world, id).1["differences"].as_array().unwrap().len(), 2);
+
+    let add = ["tenant", "waiver", "add", id, &resource, "--field", "retention_days", "--until", "14d", "--reason", "an audit", "-o", "json"];
+    let added: Value = world.json(&add[..add.len() - 2]);
+    assert_eq!((&added["number"], &added["removed_at"]), (&json!(1), &json!(null)), "{added}");
+    let (code, shown) = drift(world, id);
+    let address = format!("{id}/{resource}");
+    assert_eq!((code, lines(&shown).len(), waived(&shown)), (2, 1, vec![format!("1 {address} retention_days")]), "{shown}");
+
+    world.json(&["tenant", "waiver", "add", id, "postgres_schema/main", "--until", "2d", "--reason", "x"]);
+    let (code, shown) = drift(world, id);
+    assert_eq!((code, &shown["drift"], lines(&shown)), (0, &json!(false), vec![]), "{shown}");
+    assert!(waived(&shown).contains(&format!("2 {id}/postgres_schema/main {grant}")), "{shown}");
+    let people = world.run(&["tenant", "drift", id]);
+    assert!(people.code == 0 && people.out.contains("Allowed by waivers") && people.out.contains("retention_days: is 7, should be 30"), "{people}");
+
+    // One that has run out allows nothing any more. Nobody can lengthen or rewrite one.
+    let mut registry = world.registry().await;
+    let rewritten = sqlx::query("UPDATE labctl.waivers SET until = until + interval '1 day' WHERE tenant = 'waived-lab'").execute(&mut registry).await;
+    assert!(rewritten.unwrap_err().to_string().contains("can only be removed"));
+    world.json(&["tenant", "waiver", "remove", id, "2"]);
+    let (code, shown) = drift(world, id);
+    assert_eq!((code, waived(&shown).len()), (2, 1), "{shown}");
+    let short = "INSERT INTO labctl.waivers (tenant, number, resource, reason, until, who, host, placed_at)
+                 VALUES ('waived-lab', 3, 'postgres_schema/main', 'x', now() - interval '1 hour', 'a', 'b', now() - interval '2 hours')";
+    sqlx::query(short).execute(&mut registry).await.unwrap();
+    assert_eq!(drift(world, id).0, 2);
+    let listed = world.run(&["tenant", "waiver", "list", id, "-o", "table"]);
+    for part in ["in force", "removed", "run out"] {
+        assert!(listed.out.contains(part), "{part}: {listed}");
+    }
+    // What is wanted did not change.
+    world.ok(&["tenant", "apply", id]);
+    let (code, shown) = drift(world, id);
+    assert_eq!((code, waived(&shown)), (0, vec![]), "{shown}");
+
+    let refused = |args: &[&str]| {
+        let run = world.run(args);
+        (run.code, run.error()["message"].as_str().unwrap().to_owned())
+    };
+    let (code, message) = refused(&["tenant", "waiver", "add", id, "log_group/none", "--until", "14d", "--reason", "x", "-o", "json"]);
+    assert_eq!((code, message.as_str()), (1, "tenant `waived-lab` has no resource `log_group/none`"));
+    assert_eq!(refused(&["tenant", "waiver", "add", id, &resource, "--until", "2y", "--reason", "x", "-o", "json"]).0, 64);
+    let audited = world.json(&["audit", "list", "--tenant", id, "--limit", "0"]);
+    let actions: Vec<_> = audited.as_array().unwrap().iter().map(|r| r["action"].as_str().unwrap()).collect();
+    assert!(actions.contains(&"waiver.add") && actions.contains(&"waiver.remove"), "{actions:?}");
+
+    // The next tenant of that id is another one.
+    world.ok(&["tenant", "delete", id, "--confirm", id]);
+    world.ok(&["tenant", "purge", id, "--now", "--confirm", id]);
+    let left = world.json(&["tenant", "waiver", "list", id]);
+    assert!(left.as_array().unwrap().iter().all(|w| !w["removed_at"].is_null()), "{left}");
+}
+
 #[test]
 fn a_tenant_that_is_not_there_is_an_error() {
     let run = shared().run(&["tenant", "drift", "nobody-at-all", "-o", "json"]);
