@@ -2,6 +2,7 @@
 
 use std::process::Command;
 
+use labctl::stack::names::{Parts, check};
 use secrecy::ExposeSecret as _;
 use serde_json::json;
 
@@ -70,7 +71,8 @@ async fn a_name_of_labctls_as_a_pattern_of_pg_dumps_means_itself() {
     assert_eq!(dump("tenant_Clinic"), ["INSERT INTO tenant_clinic.patients VALUES ('of clinic');"], "asked for one clinic, it backs up another");
 
     let mut all = place.resources("e_dump_a");
-    let name = "tenant_e_dump_a";
+    let parts = Parts { product: "clinicx", environment: "production", id: "e-dump-a", subdomain: "e-dump-a", logs: "" };
+    let name = check(&parts, "schema").unwrap().unwrap();
     (all[4].spec["name"], all[5].spec["schema"]) = (json!(name), json!(name));
     for resource in &all {
         resource.converge(&place.cx).await.unwrap();
@@ -82,6 +84,6 @@ async fn a_name_of_labctls_as_a_pattern_of_pg_dumps_means_itself() {
     )
     .await
     .unwrap();
-    let rows = dump(name);
+    let rows = dump(&name);
     assert!(rows.len() == 1 && rows[0].starts_with(&format!("INSERT INTO {name}.staff ")), "{rows:?}");
 }

@@ -54,7 +54,7 @@ async fn session_of_a(place: &Place, schema: &str) -> PgConnection {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tenant_id_of_another_type_is_told_before_a_policy_is_made() {
-    let (place, mut seed) = shared_tables("e_type", "varchar(100)").await;
+    let (place, mut seed) = shared_tables("e_type", "varchar(100) NOT NULL").await;
     assert_eq!(code(run(&mut seed, POLICY).await), "42883", "uuid = character varying");
 
     // Asked for the seed's table, labctl says what is wrong with it; on a column of the right type the same works.
@@ -62,7 +62,7 @@ async fn a_tenant_id_of_another_type_is_told_before_a_policy_is_made() {
     let refused = rls::protect(&mut place.admin().await, &schema, &table, &column).await.unwrap_err();
     assert_eq!(
         (refused.code.as_str(), refused.message.as_str()),
-        ("invalid_column", "column \"tenant_id\" of \"seed\".\"patients\" is character varying and may be null: it must be text NOT NULL")
+        ("invalid_column", "column \"tenant_id\" of \"seed\".\"patients\" is character varying: it must be text NOT NULL")
     );
     assert_eq!(texts(&mut session_of_a(&place, "ours").await, SEEN).await, ["of A"]);
 }
