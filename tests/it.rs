@@ -8,6 +8,8 @@ mod cli;
 mod e2e;
 #[path = "it/engine.rs"]
 mod engine;
+#[path = "it/errata.rs"]
+mod errata;
 #[path = "it/house.rs"]
 mod house;
 #[path = "it/kinds_compute_database.rs"]

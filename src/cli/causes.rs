@@ -56,6 +56,9 @@ impl From<OpError> for CliError {
             OpError::Exists { tenant, .. } => Self::failed("exists", words)
                 .hint(format!("`labctl tenant apply {tenant}` makes it as its spec says; `labctl tenant show {tenant}` shows what it has")),
             OpError::OtherStack { .. } => Self::failed("other_stack", words).hint("a tenant stays in its stack: make a new tenant and move the data"),
+            OpError::OtherIsolation { .. } => Self::failed("other_isolation", words)
+                .left("everything as it was: nothing was touched")
+                .hint("labctl moves no data: keep the tier, or make a new tenant of the other tier and move the data while nobody writes"),
             OpError::Status { tenant, status: TenantStatus::Deleted, .. } => {
                 Self::failed("wrong_status", words).hint(format!("`labctl tenant undelete {tenant}` brings it back"))
             }

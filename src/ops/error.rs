@@ -8,6 +8,7 @@ use crate::engine::kind::{Address, Suspension};
 use crate::plan;
 use crate::registry::{Hold, RegistryError, TenantStatus};
 use crate::spec::Invalid;
+use crate::stack::Isolation;
 use crate::stack::overrides::Refusal;
 use crate::tenantdb::migrations::BadFile;
 
@@ -57,6 +58,16 @@ pub enum OpError {
         is: String,
         /// The spec's.
         wanted: String,
+    },
+    /// Another isolation means other resources, and what moves data between them is not there.
+    #[error("tenant `{tenant}` has its data in isolation `{is}`, and the spec's tier means `{wanted}`")]
+    OtherIsolation {
+        /// The tenant's id.
+        tenant: String,
+        /// How its data is kept apart.
+        is: String,
+        /// How the spec's tier keeps it apart.
+        wanted: Isolation,
     },
     /// The tenant's life has come to a state in which this verb means nothing.
     #[error("tenant `{tenant}` is {status}: {verb} is not for it")]

@@ -37,7 +37,7 @@ struct Sights {
 /// Looks at everything a plan for this state is made from, and makes the plan.
 ///
 /// # Errors
-/// [`OpError::Spec`], [`OpError::OtherStack`], [`OpError::Outside`], [`OpError::Registry`].
+/// [`OpError::Spec`], [`OpError::OtherStack`], [`OpError::OtherIsolation`], [`OpError::Outside`], [`OpError::Registry`].
 pub async fn survey(site: &Site, state: &DesiredState) -> Result<Survey, OpError> {
     let Sights { tenant, desired, wanted, recorded, world } = sights(site, state).await?;
     let input = plan::Input {
@@ -72,6 +72,15 @@ async fn sights(site: &Site, state: &DesiredState) -> Result<Sights, OpError> {
         && tenant.stack != spec.stack
     {
         return Err(OpError::OtherStack { tenant: spec.id.clone(), is: tenant.stack.clone(), wanted: spec.stack.clone() });
+    }
+    // The resources of another isolation are others, and would be made empty beside those that hold the data.
+    if let Some(tenant) = &tenant
+        && tenant.provisioned_at.is_some()
+        && state.life.deleted.is_none()
+        && !state.life.purged
+        && tenant.isolation != desired.isolation.as_str()
+    {
+        return Err(OpError::OtherIsolation { tenant: spec.id.clone(), is: tenant.isolation.clone(), wanted: desired.isolation });
     }
     let wanted = wanted(site, &desired, state)?;
     let recorded = recorded(resources);

@@ -2,6 +2,8 @@
 
 #[path = "e2e/bad_specs.rs"]
 mod bad_specs;
+#[path = "e2e/clinicx.rs"]
+mod clinicx;
 #[path = "e2e/crash.rs"]
 mod crash;
 #[path = "e2e/create.rs"]
@@ -15,7 +17,7 @@ mod events;
 #[path = "e2e/failure.rs"]
 mod failure;
 #[path = "e2e/fixture.rs"]
-mod fixture;
+pub mod fixture;
 #[path = "e2e/fleet.rs"]
 mod fleet;
 #[path = "e2e/formats.rs"]
@@ -23,7 +25,7 @@ mod formats;
 #[path = "e2e/inventory.rs"]
 mod inventory;
 #[path = "e2e/isolation.rs"]
-mod isolation;
+pub mod isolation;
 #[path = "e2e/lifecycle.rs"]
 mod lifecycle;
 #[path = "e2e/plan_files.rs"]

@@ -151,3 +151,21 @@ fn every_kind_is_in_the_list() {
         }
     }
 }
+
+/// Every erratum has its test, and every test its erratum.
+#[test]
+fn the_table_of_errata_names_the_tests_there_are() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let table = fs::read_to_string(root.join("docs/errata.md")).unwrap();
+    let named: BTreeSet<String> = table.lines().filter_map(|l| l.strip_suffix("` |")?.rsplit_once('`')).map(|(_, test)| test.to_owned()).collect();
+    let mut there = BTreeSet::new();
+    for entry in fs::read_dir(root.join("tests/it/errata")).unwrap() {
+        let path = entry.unwrap().path();
+        let room = path.file_stem().unwrap().to_str().unwrap().to_owned();
+        let text = fs::read_to_string(&path).unwrap();
+        let tests = text.split("#[tokio::test").skip(1).filter_map(|after| after.split("fn ").nth(1)?.split('(').next());
+        there.extend(tests.map(|name| format!("{room}::{name}")));
+    }
+    assert!(there.len() >= 22, "{there:?}");
+    assert_eq!(named, there, "docs/errata.md (left) and tests/it/errata (right)");
+}

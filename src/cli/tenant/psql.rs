@@ -30,7 +30,7 @@ use crate::tenantdb::libpq::FOREIGN;
 ///
 /// Logs in as the read-only role unless told otherwise: looking is what it mostly is for, and a slip of the hand costs nothing. The role
 /// brings its search_path and its time-outs. The password is neither shown nor put into an argument or a variable. Who opened what as
-/// which role is audited. The exit code is psql's.
+/// which role is audited. A script (`-f`) stops at its first error. The exit code is psql's.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = examples(&[
     ("Look around", "labctl tenant psql city-lab"),
@@ -49,6 +49,9 @@ pub struct Args {
     #[arg(last = true, value_name = "ARGS")]
     arguments: Vec<OsString>,
 }
+
+/// A script that goes on after an error leaves a tenant half changed, and psql would end with 0. `-v ON_ERROR_STOP=0` says otherwise.
+const STOP_AT_ERRORS: &str = "--set=ON_ERROR_STOP=1";
 
 /// Runs it.
 ///
@@ -73,7 +76,7 @@ pub async fn run(args: Args, cli: &Cli) -> Result<(), CliError> {
     for name in FOREIGN {
         command.env_remove(name);
     }
-    command.args(&args.arguments).envs(told.variables).env("PGPASSFILE", password.path());
+    command.arg(STOP_AT_ERRORS).args(&args.arguments).envs(told.variables).env("PGPASSFILE", password.path());
     let child = command.spawn().map_err(|e| CliError::failed("psql", format!("cannot run {}", program.display())).because(&e))?;
     let ended = until_it_ends(child).await;
     drop(password);

@@ -205,7 +205,7 @@ async fn psql_opens_as_the_role_asked_for_and_shows_nobody_the_password() {
     let password = secret(&arn).await["password"].clone();
     let mut child =
         psql(world, tmp, &["--", "-XAt", "-c", "SELECT pg_sleep(30)"]).stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).spawn().unwrap();
-    let running = wait_for(|| processes().into_iter().find(|(_, line, _)| line.contains("pg_sleep(30)") && line.contains("psql\0-XAt"))).await;
+    let running = wait_for(|| processes().into_iter().find(|(_, line, _)| line.contains("pg_sleep(30)") && line.contains("ON_ERROR_STOP=1\0-XAt"))).await;
     let (_, _, environment) = running;
     let file = environment.split('\0').find_map(|v| v.strip_prefix("PGPASSFILE=")).unwrap().to_owned();
     assert_eq!(files(tmp), [PathBuf::from(&file)]);
