@@ -61,6 +61,7 @@ impl Ground<'_> {
             readonly: None,
             admin: Ident::new(&self.admin.username)?,
             read_only: false,
+            row_security: false,
         };
         let of = |kind: &str| -> String {
             let address = format!("{}/{kind}/main", tenant(tag, n));

@@ -6,17 +6,18 @@
 //!
 //! On a shared database it also sees to it that `PUBLIC` may neither connect nor create: otherwise no tenant's walls would stand.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
 use super::Cx;
 use crate::cloud::tags::{Ownership, ownership};
 use crate::engine::fault::Fault;
-use crate::engine::kind::{Change, Deletion, Diff, Identity, Kind, Limit, Observed, Outputs, Ready, Suspension, Target, Timing};
+use crate::engine::kind::{Change, Deletion, Diff, Identity, Kind, Limit, Observed, Outputs, Ready, Suspension, Tags, Target, Timing};
 use crate::tenantdb::fault::NO_DATABASE;
 use crate::tenantdb::grants::{self, Grant, Parties};
 use crate::tenantdb::quote::Ident;
+use crate::tenantdb::row_security::{self, Guard};
 use crate::tenantdb::{Host, comment, schemas};
 
 /// The kind.
@@ -44,6 +45,9 @@ pub struct Spec {
     /// The application may read and not write. Set by suspending; a template says nothing of it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     read_only: bool,
+    /// Its tables show their rows to these roles only, whatever else is granted on them ([`row_security`]).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    row_security: bool,
 }
 
 /// What `observe` reports.
@@ -56,6 +60,15 @@ pub struct State {
     grants: BTreeSet<Grant>,
     /// Things in it that are neither the owner's nor the migration role's.
     strangers: Vec<String>,
+    /// For whom its comment says that it is guarded.
+    #[serde(default)]
+    guarded_for: Option<String>,
+    /// Relations that are not guarded as they shall be, with what they lack.
+    #[serde(default)]
+    unguarded: BTreeMap<String, String>,
+    /// Relations that cannot be guarded.
+    #[serde(default)]
+    hopeless: Vec<String>,
 }
 
 impl Spec {
@@ -67,6 +80,7 @@ impl Spec {
             readonly: self.readonly_role.as_deref().map(Ident::new).transpose()?,
             admin: Ident::new(admin)?,
             read_only: self.read_only,
+            row_security: self.row_security,
         })
     }
 }
@@ -115,13 +129,23 @@ impl Kind for PostgresSchema {
         }
         let grants = grants::find(&mut db, &schema, &parties).await?;
         let name = schema.name().to_owned();
-        let state = State { name: name.clone(), owner: found.owner, admin: db.user().to_owned(), grants, strangers: found.strangers };
+        let state = State {
+            name: name.clone(),
+            owner: found.owner,
+            admin: db.user().to_owned(),
+            grants,
+            strangers: found.strangers,
+            guarded_for: row_security::mark(found.comment.as_deref()),
+            unguarded: found.guard.differs,
+            hopeless: found.guard.hopeless,
+        };
         Ok(Observed::Mine { id: name, state })
     }
 
     fn diff(&self, target: &Target<'_, Spec>, state: &State) -> Diff {
-        let parties = match target.spec.parties(&state.admin) {
-            Ok(parties) => parties,
+        let wanted = target.spec.parties(&state.admin).and_then(|parties| Ok((Guard::of(&parties)?, parties)));
+        let (guard, parties) = match wanted {
+            Ok(wanted) => wanted,
             Err(e) => return Diff::Forbidden(e.message),
         };
         if !state.strangers.is_empty() {
@@ -131,12 +155,25 @@ impl Kind for PostgresSchema {
                 parties.migration
             ));
         }
+        if !state.hopeless.is_empty() {
+            return Diff::Forbidden(format!(
+                "row security is asked for, and {} can have no policy: make a view or a table of it, or take `row_security` out of the template",
+                state.hopeless.join(", ")
+            ));
+        }
         let (missing, excess) = schemas::differences(&state.grants, &grants::wanted(&parties));
         let mut changes: Vec<Change> = Change::between("name", &state.name, &target.spec.name).into_iter().collect();
         changes.extend(Change::between("owner", &state.owner, &target.spec.owner));
         let here = |g: &Grant| if state.grants.iter().any(|f| f.same(g)) { "on some" } else { "(none)" };
         changes.extend(missing.iter().map(|g| Change::new(format!("grants.{}.{}", g.to, g.on), here(g), &g.privilege)));
         changes.extend(excess.iter().map(|g| Change::new(format!("grants.{}.{}", g.to, g.on), &g.privilege, "(none)")));
+        changes.extend(Change::between(
+            "row_security",
+            &state.guarded_for.as_deref().unwrap_or("off"),
+            &guard.as_ref().map_or("off".to_owned(), Guard::mark).as_str(),
+        ));
+        let to = if guard.is_some() { "guarded" } else { "(none)" };
+        changes.extend(state.unguarded.iter().map(|(name, lacks)| Change::new(format!("row_security.{name}"), lacks, to)));
         Diff::of(changes)
     }
 
@@ -145,7 +182,7 @@ impl Kind for PostgresSchema {
         let (schema, database) = (Ident::new(&spec.name)?, Ident::new(&spec.database)?);
         let mut db = cx.admin(&spec.host, &spec.database).await?;
         let parties = spec.parties(db.user())?;
-        schemas::create(&mut db, &schema, &database, &parties, &comment::write(target.tags, &[])).await?;
+        schemas::create(&mut db, &schema, &database, &parties, &words(target.tags, &parties)?).await?;
         Ok(spec.name.clone())
     }
 
@@ -157,7 +194,7 @@ impl Kind for PostgresSchema {
         let Some(found) = schemas::find(&mut db, &is, &parties).await? else {
             return Err(Fault::refused("postgres:ALTER SCHEMA", "3F000", format!("schema {is} is gone")));
         };
-        schemas::alter(&mut db, &is, &schema, &database, &parties, &found, &comment::write(target.tags, &[])).await
+        schemas::alter(&mut db, &is, &schema, &database, &parties, &found, &words(target.tags, &parties)?).await
     }
 
     async fn delete(&self, cx: &Cx, target: &Target<'_, Spec>, id: &str) -> Result<(), Fault> {
@@ -180,4 +217,10 @@ impl Kind for PostgresSchema {
     fn outputs(&self, target: &Target<'_, Spec>, _id: &str, _state: &State) -> Outputs {
         Outputs::from([("name".to_owned(), target.spec.name.clone()), ("database".to_owned(), target.spec.database.clone())])
     }
+}
+
+/// The schema's comment: whose it is, and for whom it is guarded.
+fn words(tags: &Tags, parties: &Parties) -> Result<String, Fault> {
+    let guard = Guard::of(parties)?.map(|guard| guard.mark());
+    Ok(comment::write(tags, guard.as_deref().map(|mark| (row_security::MARK, mark)).as_slice()))
 }

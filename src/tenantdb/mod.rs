@@ -11,6 +11,7 @@
 //! * [`libpq`]: how PostgreSQL's own programs reach a database as labctl does.
 //! * [`census`]: everything on a server, with what its comment says of its owner.
 //! * [`rls`]: row security for tables that tenants share.
+//! * [`row_security`]: the same as a second line in a schema of a tenant's own.
 //! * [`targets`] and [`Outcome`]: what a neighbour has by name, and statements that ought to be refused.
 //! * [`migrations`]: numbered SQL files, and the ledger of those applied.
 //! * [`watch`]: what servers and databases report of themselves.
@@ -37,6 +38,7 @@ pub mod migrations;
 pub mod quote;
 pub mod rls;
 pub mod roles;
+pub mod row_security;
 pub mod schemas;
 pub mod targets;
 pub mod watch;

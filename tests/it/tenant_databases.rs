@@ -4,6 +4,8 @@
 mod isolation;
 #[path = "tenant_databases/rows.rs"]
 mod rows;
+#[path = "tenant_databases/second_line.rs"]
+mod second_line;
 #[path = "tenant_databases/server.rs"]
 pub mod server;
 #[path = "tenant_databases/tenant.rs"]

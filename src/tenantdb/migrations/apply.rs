@@ -15,6 +15,7 @@ use crate::engine::fault::{Class, Fault, Left};
 use crate::tenantdb::comment;
 use crate::tenantdb::connect::{Connection, Rows};
 use crate::tenantdb::quote::{Ident, Literal};
+use crate::tenantdb::row_security::Guard;
 
 const CALL: &str = "postgres:migrate";
 
@@ -81,6 +82,8 @@ struct Seen {
     transaction: String,
     member: bool,
     oid: u32,
+    /// For whom the schema's tables are guarded.
+    guard: Option<Guard>,
     applied: Vec<Step>,
 }
 
@@ -135,7 +138,11 @@ async fn turn(db: &mut Connection, job: &Job<'_>, library: &Library, before: &mu
     let changed = entries.applied.len() > seen.applied.len();
     let mut end = String::new();
     if changed {
-        end = format!("{}; RESET ROLE; ", entries.sql);
+        // What these files have made is guarded before anybody sees it.
+        if let Some(guard) = &seen.guard {
+            end = format!("{}; ", guard.close(job.schema, true)?);
+        }
+        end.push_str(&format!("{}; RESET ROLE; ", entries.sql));
         if !seen.member {
             end.push_str(&format!("REVOKE {} FROM CURRENT_USER; ", job.role));
         }
@@ -151,8 +158,8 @@ async fn turn(db: &mut Connection, job: &Job<'_>, library: &Library, before: &mu
 }
 
 /// Transaction, schema, whether there is a ledger and whose, whether there is a central one, whether the ledger is a plain table, and whether
-/// we are a member of the role.
-type Looked = (String, Option<i64>, bool, Option<String>, bool, bool, bool);
+/// we are a member of the role, and what the schema's comment says.
+type Looked = (String, Option<i64>, bool, Option<String>, bool, bool, bool, Option<String>);
 
 /// Opens the transaction, takes the schema's lock, and looks. Makes the ledger where that is what is asked for.
 async fn begin(db: &mut Connection, job: &Job<'_>) -> Result<Seen, Fault> {
@@ -170,10 +177,10 @@ async fn begin(db: &mut Connection, job: &Job<'_>) -> Result<Seen, Fault> {
     // The same text for every schema, so that the server plans it once per connection.
     let look = "SELECT pg_current_xact_id()::text, n.oid::bigint, c.oid IS NOT NULL, obj_description(c.oid, 'pg_class'), to_regclass($3) IS NOT NULL, \
          coalesce(c.relkind = 'r' AND NOT c.relrowsecurity, true), pg_has_role(current_user, r.oid, 'USAGE') AND CASE WHEN current_setting('server_version_num')::int >= 160000 \
-         THEN pg_has_role(current_user, r.oid, 'SET') ELSE true END \
+         THEN pg_has_role(current_user, r.oid, 'SET') ELSE true END, obj_description(n.oid, 'pg_namespace') \
          FROM pg_roles r LEFT JOIN pg_namespace n ON n.nspname = $1 LEFT JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = $4 WHERE r.rolname = $2";
     let look = sqlx::query_as(look).bind(job.schema.name()).bind(job.role.name()).bind(central::TABLE).bind(ledger::TABLE);
-    let Some((transaction, oid, has_ledger, owner, central, plain, member)) = db.optional::<Looked>("postgres:pg_class", look).await? else {
+    let Some((transaction, oid, has_ledger, owner, central, plain, member, words)) = db.optional::<Looked>("postgres:pg_class", look).await? else {
         return Err(Fault::refused(CALL, "42704", format!("the migration role {} does not exist", job.role)));
     };
     let Some(oid) = oid.and_then(|oid| u32::try_from(oid).ok()) else {
@@ -190,7 +197,7 @@ async fn begin(db: &mut Connection, job: &Job<'_>) -> Result<Seen, Fault> {
         return Err(Fault::refused(CALL, "not_a_ledger", format!("{}.{} is not a plain table, and is not read", job.schema, ledger::TABLE)));
     }
     let read = format!("SELECT folder, version, name, checksum FROM {}.{} ORDER BY position", job.schema, ledger::TABLE);
-    let mut seen = Seen { transaction, member, oid, applied: Vec::new() };
+    let mut seen = Seen { transaction, member, oid, guard: Guard::read(words.as_deref())?, applied: Vec::new() };
     match job.ledger {
         Ledger::Of { .. } if !has_ledger => {
             return Err(Fault::refused(CALL, "42P01", format!("the schema {} has no ledger", job.schema))
