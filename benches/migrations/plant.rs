@@ -77,7 +77,7 @@ impl Ground<'_> {
             tenant: &tenant(tag, n),
             wanted: steps,
             to: &To::new(),
-            ledger: Ledger::Make { comment: &comment },
+            ledger: Ledger::Make { comment: &comment, baseline: &[] },
             lock_timeout: apply::LOCK_TIMEOUT,
         };
         apply::migrate(&mut db, &job, library).await.map(drop)

@@ -8,6 +8,7 @@
 //! * [`fault`]: `sqlx::Error` → [`Fault`](crate::engine::fault::Fault), decided there and nowhere else.
 //! * [`comment`]: ownership, as one line of JSON in an object's comment.
 //! * [`roles`], [`databases`], [`schemas`], [`grants`]: what a tenant has on a server, and who may do what with it.
+//! * [`adoption`]: a schema that was there before labctl is taken over.
 //! * [`libpq`]: how PostgreSQL's own programs reach a database as labctl does.
 //! * [`census`]: everything on a server, with what its comment says of its owner.
 //! * [`rls`]: row security for tables that tenants share.
@@ -28,6 +29,7 @@ mod connect;
 mod membership;
 mod tunnel;
 
+pub mod adoption;
 pub mod census;
 pub mod comment;
 pub mod databases;

@@ -80,7 +80,7 @@ pub async fn create(db: &mut Connection, schema: &Ident, database: &Ident, parti
     let borrowed = borrow(db, &[&parties.owner, &parties.migration]).await?;
     db.execute("postgres:CREATE SCHEMA", format!("CREATE SCHEMA {schema} AUTHORIZATION {}", parties.owner)).await.map_err(creating)?;
     db.execute("postgres:COMMENT", format!("COMMENT ON SCHEMA {schema} IS {}", Literal::new(comment)?)).await?;
-    apply(db, schema, database, parties).await?;
+    grant(db, schema, database, parties).await?;
     borrowed.give_back(db).await?;
     db.commit("postgres:CREATE SCHEMA").await
 }
@@ -103,7 +103,7 @@ pub async fn alter(db: &mut Connection, is: &Ident, schema: &Ident, database: &I
     if found.comment.as_deref() != Some(comment) {
         db.execute("postgres:COMMENT", format!("COMMENT ON SCHEMA {schema} IS {}", Literal::new(comment)?)).await?;
     }
-    apply(db, schema, database, parties).await?;
+    grant(db, schema, database, parties).await?;
     if parties.row_security || row_security::mark(found.comment.as_deref()).is_some() {
         row_security::apply(db, schema, Guard::of(parties)?.as_ref()).await?;
     }
@@ -113,7 +113,7 @@ pub async fn alter(db: &mut Connection, is: &Ident, schema: &Ident, database: &I
 
 /// Grants what is missing, revokes what is too much, and looks whether it worked: PostgreSQL only warns when it did not. In two rounds,
 /// because what is granted on "all tables" has to be taken from the ledger again.
-async fn apply(db: &mut Connection, schema: &Ident, database: &Ident, parties: &Parties) -> Result<(), Fault> {
+pub(super) async fn grant(db: &mut Connection, schema: &Ident, database: &Ident, parties: &Parties) -> Result<(), Fault> {
     let wanted = grants::wanted(parties);
     let mut late = Vec::new();
     for _round in 0..2 {

@@ -1,5 +1,7 @@
 //! Tenant databases for real: the four PostgreSQL kinds on the sandbox's server, with an administrator like RDS's.
 
+#[path = "tenant_databases/adoption.rs"]
+mod adoption;
 #[path = "tenant_databases/isolation.rs"]
 mod isolation;
 #[path = "tenant_databases/rows.rs"]

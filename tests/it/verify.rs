@@ -233,8 +233,6 @@ async fn behind_the_second_line_a_grant_shows_no_row_and_without_it_the_probes_s
     }
     run(&mut sup, "CREATE VIEW behind02_schema.open AS SELECT * FROM behind02_schema.lab_results").await.unwrap();
     assert_eq!(verdicts().await, [Some(Verdict::Refused), breach]);
-    run(&mut sup, "DROP VIEW behind02_schema.open; DROP POLICY labctl_own ON behind02_schema.lab_results")
-        .await
-        .unwrap();
+    run(&mut sup, "DROP VIEW behind02_schema.open; DROP POLICY labctl_own ON behind02_schema.lab_results").await.unwrap();
     assert_eq!(verdicts().await, [Some(Verdict::Refused); 2], "without any policy nobody sees a row");
 }

@@ -11,7 +11,7 @@
 use std::time::Duration;
 
 use super::ledger::{self, To, short};
-use super::{Concurrent, Library, Step, central};
+use super::{Concurrent, Library, Step, baseline, central};
 use crate::engine::fault::{Class, Fault, Left};
 use crate::tenantdb::comment;
 use crate::tenantdb::connect::{Connection, Rows};
@@ -32,6 +32,9 @@ pub enum Ledger<'a> {
     Make {
         /// Whose it is, as [`comment::write`] has it.
         comment: &'a str,
+        /// The migrations whose work the schema held before: recorded in the new ledger as applied, once the schema is seen to be what
+        /// they make. With a ledger there, this says nothing.
+        baseline: &'a [Step],
     },
     /// It must be there, and be this owner's.
     Of {
@@ -118,7 +121,6 @@ const NO_CENTRAL: &str = "no_central_ledger";
 async fn turn(db: &mut Connection, job: &Job<'_>, library: &Library, before: &mut Option<Vec<Step>>) -> Result<Turn, Fault> {
     let mut seen = begin(db, job).await?;
     before.get_or_insert_with(|| seen.applied.clone());
-    let todo = ledger::pending(&seen.applied, job.wanted, job.to).map_err(|wrong| Fault::refused(CALL, "history", wrong))?;
     let mut entries = Entries::after(job, &seen);
     // What is sent with the next file, or at the end.
     let mut script = String::new();
@@ -126,7 +128,14 @@ async fn turn(db: &mut Connection, job: &Job<'_>, library: &Library, before: &mu
     if let Some(make) = seen.make.take() {
         opened = true;
         script = format!("{}{make};\n", act(job, &seen));
+        if let Ledger::Make { baseline: held @ [_, ..], .. } = job.ledger {
+            send(db, None, std::mem::take(&mut script)).await?;
+            baseline::check(db, job.schema, job.role, held, library).await?;
+            held.iter().try_for_each(|step| entries.add(step, true))?;
+        }
     }
+    let so_far = entries.applied.clone();
+    let todo = ledger::pending(&so_far, job.wanted, job.to).map_err(|wrong| Fault::refused(CALL, "history", wrong))?;
     let (mut last, mut next): (Option<&Step>, Option<Step>) = (None, None);
     for step in todo {
         let file = text(library, step)?;
@@ -143,7 +152,7 @@ async fn turn(db: &mut Connection, job: &Job<'_>, library: &Library, before: &mu
         // A last line may be a comment.
         script.push_str(&file.sql);
         script.push_str(&kept(job, &seen)?);
-        entries.add(step)?;
+        entries.add(step, false)?;
     }
     if !opened && next.is_some() {
         db.rollback().await?;
@@ -270,7 +279,7 @@ async fn open(db: &mut Connection, job: &Job<'_>, at_once: bool) -> Result<Seen,
                 return Err(Fault::refused(CALL, "foreign", format!("the ledger in {} belongs to {whose}, not to {address} of this registry", job.schema)));
             }
         }
-        Ledger::Make { comment } if !holds(has_ledger) => {
+        Ledger::Make { comment, .. } if !holds(has_ledger) => {
             seen.make = Some(ledger::making(job.schema, &Ident::new(db.user())?, comment)?);
             return Ok(seen);
         }
@@ -317,12 +326,15 @@ impl Entries {
         Self { table: format!("{}.{}", job.schema, ledger::TABLE), sql: String::new(), applied: seen.applied.clone() }
     }
 
-    fn add(&mut self, step: &Step) -> Result<(), Fault> {
+    /// With `held`, as one whose work was there before: it was not run.
+    fn add(&mut self, step: &Step, held: bool) -> Result<(), Fault> {
         let (folder, name, checksum) = (Literal::new(&step.folder)?, Literal::new(&step.name)?, Literal::new(&step.checksum)?);
         let table = &self.table;
+        // A ledger made by an older labctl has no such column.
+        let (column, value) = if held { (", baseline", ", true") } else { ("", "") };
         self.sql.push_str(&format!(
-            "INSERT INTO {table} (position, folder, version, name, checksum) \
-             SELECT coalesce(max(position), 0) + 1, {folder}, {}, {name}, {checksum} FROM {table}; ",
+            "INSERT INTO {table} (position, folder, version, name, checksum{column}) \
+             SELECT coalesce(max(position), 0) + 1, {folder}, {}, {name}, {checksum}{value} FROM {table}; ",
             step.version
         ));
         self.applied.push(step.clone());
@@ -369,7 +381,7 @@ async fn alone(db: &mut Connection, job: &Job<'_>, step: &Step, library: &Librar
     seen.member = false;
     let mut entries = Entries::after(job, &seen);
     if !seen.applied.iter().any(|a| a.folder == step.folder && a.version == step.version) {
-        entries.add(step)?;
+        entries.add(step, false)?;
     }
     let central = central::write(job.schema, seen.oid, job.tenant, &entries.applied)?;
     let insert = if entries.sql.is_empty() { String::new() } else { format!("SET LOCAL ROLE {role}; {}RESET ROLE; ", entries.sql) };
