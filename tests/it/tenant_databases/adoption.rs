@@ -169,7 +169,7 @@ async fn a_schema_that_is_not_what_its_baseline_makes_stays_as_it_was_and_every_
             "extra: table flyway",
             "missing: view last_visits",
             "different: type mood: is `ENUM ('well', 'ill', 'dead')`, the migrations make `ENUM ('well', 'ill')`",
-            "different: sequence numbers: is `integer START 100 INCREMENT 2 FROM 1 TO 2147483647`, the migrations make `integer START 100 INCREMENT 1 FROM 1 TO 2147483647`",
+            "different: sequence numbers: is `bigint START 100 INCREMENT 2 FROM 1 TO 9223372036854775807`, the migrations make `bigint START 100 INCREMENT 1 FROM 1 TO 9223372036854775807`",
             "extra: column people.age",
             "different: column people.mood: is `mood`, the migrations make `mood NOT NULL DEFAULT 'well'::mood`",
             "different: function touch(): is `() RETURNS trigger LANGUAGE plpgsql v u BEGIN RETURN OLD; END`, the migrations make `() RETURNS trigger LANGUAGE plpgsql v u BEGIN RETURN NEW; END`",
