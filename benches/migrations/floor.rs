@@ -36,7 +36,8 @@ pub async fn create(world: &World, ground: &Ground<'_>, tag: &str, count: usize,
         let name = Ident::new(&schema(tag, n)).unwrap();
         let role = |part: &str| Ident::new(&format!("{tag}_{n:04}_{part}")).unwrap();
         let admin = Ident::new(&ground.admin.username).unwrap();
-        let parties = Parties { owner: role("owner"), migration: role("migrate"), app: role("app"), readonly: None, admin, read_only: false };
+        let parties =
+            Parties { owner: role("owner"), migration: role("migrate"), app: role("app"), readonly: None, admin, read_only: false, row_security: false };
         // The right to connect is one row that all tenants share, and the floor need not queue for it. The ledger comes later.
         let grants = grants::wanted(&parties)
             .into_iter()

@@ -61,6 +61,7 @@ impl Ground<'_> {
             readonly: None,
             admin: Ident::new(&self.admin.username)?,
             read_only: false,
+            row_security: false,
         };
         let of = |kind: &str| -> String {
             let address = format!("{}/{kind}/main", tenant(tag, n));
@@ -76,7 +77,7 @@ impl Ground<'_> {
             tenant: &tenant(tag, n),
             wanted: steps,
             to: &To::new(),
-            ledger: Ledger::Make { comment: &comment },
+            ledger: Ledger::Make { comment: &comment, baseline: &[] },
             lock_timeout: apply::LOCK_TIMEOUT,
         };
         apply::migrate(&mut db, &job, library).await.map(drop)

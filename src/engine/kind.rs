@@ -313,6 +313,11 @@ pub trait Kind: Send + Sync + 'static {
     /// Compares. Pure. What was just made with this spec must, once its updates are done, be `Same`.
     fn diff(&self, target: &Target<'_, Self::Spec>, state: &Self::State) -> Diff;
 
+    /// What a create would do besides making the thing, for the plan to say so. Pure. References may stand in the spec still.
+    fn announced(&self, _spec: &Self::Spec) -> Vec<Change> {
+        Vec::new()
+    }
+
     /// Makes it, ownership tags included, and returns its id as soon as that is known. `token` is the same at every retry of one
     /// intent: hand it to APIs that take a client token.
     fn create(&self, cx: &Self::Cx, target: &Target<'_, Self::Spec>, token: &str) -> impl Future<Output = Result<String, Fault>> + Send;
@@ -360,6 +365,8 @@ pub trait AnyKind<C>: Send + Sync {
     fn observe<'a>(&'a self, cx: &'a C, target: &'a Target<'a, Value>, recorded: Option<&'a str>) -> Boxed<'a, Result<Observed<Value>, Fault>>;
     /// [`Kind::diff`].
     fn diff(&self, target: &Target<'_, Value>, state: &Value) -> Result<Diff, Fault>;
+    /// [`Kind::announced`].
+    fn announced(&self, spec: &Value) -> Result<Vec<Change>, Fault>;
     /// [`Kind::create`].
     fn create<'a>(&'a self, cx: &'a C, target: &'a Target<'a, Value>, token: &'a str) -> Boxed<'a, Result<String, Fault>>;
     /// [`Kind::update`].
@@ -428,6 +435,9 @@ impl<K: Kind> AnyKind<K::Cx> for K {
         let spec: K::Spec = typed(K::NAME, "spec", target.spec)?;
         let state: K::State = typed(K::NAME, "state", state)?;
         Ok(Kind::diff(self, &Target { address: target.address, spec: &spec, tags: target.tags }, &state))
+    }
+    fn announced(&self, spec: &Value) -> Result<Vec<Change>, Fault> {
+        Ok(Kind::announced(self, &typed::<K::Spec>(K::NAME, "spec", spec)?))
     }
     fn create<'a>(&'a self, cx: &'a K::Cx, target: &'a Target<'a, Value>, token: &'a str) -> Boxed<'a, Result<String, Fault>> {
         Box::pin(async move {

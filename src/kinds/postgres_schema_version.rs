@@ -3,6 +3,8 @@
 //! History is only ever continued: a file that was changed, lost or put in before others after it was applied is refused, with the difference.
 //! The ledger lies in the schema and goes with it when that is renamed: until then it is found under the former name, by its comment.
 //!
+//! A schema that was there before may hold the work of the first migrations already: its baseline, recorded when its ledger is made.
+//!
 //! Deleting it drops the ledger; what the migrations made is data, and goes with the schema.
 
 use serde::{Deserialize, Serialize};
@@ -13,6 +15,7 @@ use crate::engine::fault::Fault;
 use crate::engine::kind::{Change, Deletion, Diff, Identity, Kind, Limit, Observed, Outputs, Ready, Suspension, Target, Timing};
 use crate::tenantdb::fault::NO_DATABASE;
 use crate::tenantdb::migrations::apply::{self, Job, Ledger};
+use crate::tenantdb::migrations::central::standing;
 use crate::tenantdb::migrations::{Step, central, ledger};
 use crate::tenantdb::quote::Ident;
 use crate::tenantdb::{Host, comment};
@@ -34,6 +37,9 @@ pub struct Spec {
     role: String,
     /// What shall be applied, in order.
     migrations: Vec<Step>,
+    /// Those of them whose work the schema held before it was this tenant's: recorded in the ledger when that is made, and not run.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    baseline: Vec<Step>,
 }
 
 /// What `observe` reports.
@@ -41,6 +47,9 @@ pub struct Spec {
 pub struct State {
     schema: String,
     applied: Vec<Step>,
+    /// Those of them that were recorded and not run.
+    #[serde(default)]
+    baseline: Vec<Step>,
     /// Whether the database's central ledger says the same: what fleet migrations go by.
     #[serde(default = "yes")]
     central: bool,
@@ -90,12 +99,19 @@ impl Kind for PostgresSchemaVersion {
         if let Ownership::Foreign(whose) = ownership(&comment::read(found.comment.as_deref()), target.tags) {
             return Ok(Observed::Foreign(whose));
         }
-        let standing = central::read(&mut db, &[&schema]).await?.remove(&schema).unwrap_or_default();
-        let central = standing == central::standing(&found.applied);
-        Ok(Observed::Mine { id: format!("{}.{schema}", spec.database), state: State { schema, applied: found.applied, central } })
+        let central = central::read(&mut db, &[&schema]).await?.remove(&schema).unwrap_or_default() == standing(&found.applied);
+        Ok(Observed::Mine { id: format!("{}.{schema}", spec.database), state: State { schema, applied: found.applied, baseline: found.baseline, central } })
     }
 
     fn diff(&self, target: &Target<'_, Spec>, state: &State) -> Diff {
+        let begun = |steps: &[Step]| if steps.is_empty() { "without one".to_owned() } else { format!("with {}", ledger::version(steps)) };
+        if !target.spec.baseline.is_empty() && standing(&target.spec.baseline) != standing(&state.baseline) {
+            return Diff::Forbidden(format!(
+                "`[database] baseline` of the tenant's spec says {}, and the schema has a ledger already, which was begun {}: a baseline is for a schema without a ledger; take it out of the spec",
+                ledger::version(&target.spec.baseline),
+                begun(&state.baseline)
+            ));
+        }
         match ledger::pending(&state.applied, &target.spec.migrations, &ledger::To::new()) {
             Ok(todo) => {
                 let renamed = Change::between("schema", &state.schema, &target.spec.schema);
@@ -111,6 +127,10 @@ impl Kind for PostgresSchemaVersion {
                 Diff::Forbidden(format!("{wrong}; {back}"))
             }
         }
+    }
+
+    fn announced(&self, spec: &Spec) -> Vec<Change> {
+        spec.baseline.iter().map(|step| Change::new(step.to_string(), "in the schema", "recorded, not run")).collect()
     }
 
     async fn create(&self, cx: &Cx, target: &Target<'_, Spec>, _token: &str) -> Result<String, Fault> {
@@ -156,7 +176,7 @@ async fn migrate(cx: &Cx, target: &Target<'_, Spec>) -> Result<(), Fault> {
         tenant: &target.address.tenant,
         wanted: &spec.migrations,
         to: &ledger::To::new(),
-        ledger: Ledger::Make { comment: &comment },
+        ledger: Ledger::Make { comment: &comment, baseline: &spec.baseline },
         lock_timeout: apply::LOCK_TIMEOUT,
     };
     apply::migrate(&mut db, &job, &cx.migrations).await.map(drop)

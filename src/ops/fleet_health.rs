@@ -59,6 +59,8 @@ pub struct TenantHealth {
     pub connections: Vec<LoginUse>,
     /// The version of its schema, as its ledger says.
     pub version: Option<String>,
+    /// How far its schema was when it was taken over; none for one that labctl made.
+    pub baseline: Option<String>,
     /// Migrations of its stack that it does not have yet.
     pub pending: Option<usize>,
     /// The latest statement of its open sessions; from PostgreSQL 16 on also the latest scan of its tables. None: nothing is known.
@@ -271,6 +273,7 @@ fn tenant(site: &Site, data: &TenantData, place: Option<&Placed>, answers: &BTre
         bytes,
         connections: used.iter().map(|(login, u)| LoginUse { login: (*login).clone(), connections: u.connections, limit: u.limit }).collect(),
         version: versions.map(words),
+        baseline: schema.filter(|s| !s.baseline.is_empty()).map(|s| words(&s.baseline)),
         pending: versions.and_then(|v| pending(site, data, v)),
         active_at: used.iter().filter_map(|(_, u)| u.active_at).chain(schema.and_then(|s| s.scanned_at)).max(),
         slow_statements: slow.map(|by_role| place.iter().flat_map(|p| &p.logins).filter_map(|l| by_role.get(l)).sum()),

@@ -56,6 +56,12 @@ pub(super) fn wanted<C>(input: &Input<'_>, kinds: Kinds<C>, w: &Wanted, problems
             seen(&mut step, kind, &target, recorded, (observed, ready.as_ref(), outputs.as_ref()), problems);
         }
     }
+    if step.action == Action::Create {
+        match kind.announced(&step.spec) {
+            Ok(announced) => step.changes.extend(announced),
+            Err(fault) => problems.push(problem(&w.address, "unreadable", &fault.to_string(), "mend the stack's template")),
+        }
+    }
     step
 }
 

@@ -21,5 +21,5 @@ pub use flags::{Flags, from_flags};
 pub use folder::{read_many, read_many_with};
 pub use problem::{Invalid, Place, Plain, Problem, Source};
 pub use read::{Parsed, parse, read};
-pub use tenant::{Sso, TenantSpec, Tier};
+pub use tenant::{Database, Sso, TenantSpec, Tier};
 pub use write::{new_spec, schema, to_toml};

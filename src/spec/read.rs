@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use super::problem::{Invalid, Place, Problem, Source, did_you_mean, listed};
 use super::rules::{self, Wrong};
-use super::tenant::{Sso, TenantSpec, Tier};
-use super::tree::{self, Data, Fields, Node, Said, wrong_type};
+use super::tenant::{Database, Sso, TenantSpec, Tier};
+use super::tree::{self, Data, Entry, Fields, Node, Said, wrong_type};
 
 /// A spec that was read, with all that is wrong about it so far and the place of every field. `stack` adds what it finds before
 /// [`Parsed::finish`] says whether the spec holds.
@@ -92,6 +92,7 @@ pub(super) fn from_tree(root: &Node, missing: &dyn Fn(&str) -> Place) -> Parsed 
     let subdomain = r.optional("subdomain", |v| rules::slug("subdomain", v, rules::DNS_LABEL_MAX));
     let modules = r.modules();
     let overrides = r.overrides();
+    let database = r.database();
     let sso = r.sso();
     let tags = r.tags();
     if subdomain.is_none()
@@ -109,6 +110,7 @@ pub(super) fn from_tree(root: &Node, missing: &dyn Fn(&str) -> Place) -> Parsed 
         email: email.unwrap_or_default(),
         modules,
         overrides,
+        database,
         sso,
         tags,
         id,
@@ -129,6 +131,7 @@ fn better_key(key: &str) -> Option<String> {
         "settings" | "limits" => "overrides",
         "labels" => "tags",
         "saml" | "oidc" | "idp" => "sso",
+        "adopt" | "baseline" => "database",
         _ => return None,
     };
     Some(format!("the key is `{right}`"))
@@ -216,6 +219,35 @@ impl<'a> Reading<'a> {
             }
         }
         out
+    }
+
+    fn database(&mut self) -> Option<Database> {
+        let node = self.fields.get("database")?;
+        let mut inner = Fields::new(node, "`database`");
+        let adopt = inner.boolean("adopt");
+        let mut baseline = BTreeMap::new();
+        let said = inner.table("baseline");
+        for entry in said.as_ref().map_or(&[] as &[Entry], |said| said.value) {
+            match entry.node.data {
+                Data::Integer(version) => match u32::try_from(version).ok().filter(|v| *v > 0) {
+                    Some(version) => {
+                        self.places.insert(format!("database.baseline.{}", entry.key), entry.node.place.clone());
+                        baseline.insert(entry.key.clone(), version);
+                    }
+                    None => {
+                        inner.refuse(Problem::new("spec::invalid", &entry.node.place, format!("{version} is no version of a migration: they count from 1")))
+                    }
+                },
+                _ => inner.refuse(wrong_type(&entry.node, &format!("the baseline of `{}`", entry.key), "an integer")),
+            }
+        }
+        if let Some(said) = said.filter(|_| adopt.as_ref().is_none_or(|a| !a.value)) {
+            let hint = "add `adopt = true`, or leave the baseline out";
+            inner.refuse(Problem::new("spec::invalid", &said.place, "a baseline is for a schema that is taken over").hint(hint));
+        }
+        inner.done(|_| None).into_iter().for_each(|p| self.fields.refuse(p));
+        self.places.insert("database".to_owned(), node.place.clone());
+        Some(Database { adopt: adopt.is_some_and(|a| a.value), baseline })
     }
 
     fn tags(&mut self) -> BTreeMap<String, String> {

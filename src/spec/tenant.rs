@@ -93,12 +93,29 @@ pub struct TenantSpec {
     /// Settings of the tier this tenant has otherwise, as far as the tier allows. Keys are the setting's path: `django.max`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub overrides: BTreeMap<String, Value>,
+    /// How the tenant comes by its database schema, where that is there already.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub database: Option<Database>,
     /// Sign-in through the tenant's own identity provider.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sso: Option<Sso>,
     /// Tags for everything made for this tenant, besides those labctl sets.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub tags: BTreeMap<String, String>,
+}
+
+/// A schema that was there before labctl: made by hand, or by another tool.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Database {
+    /// Take over the schema of the tenant's name, which nobody's labctl has marked: its owner, the owners of what is in it, and all rights
+    /// become what the stack says. Rows stay as they are.
+    #[serde(default)]
+    pub adopt: bool,
+    /// By folder of migrations, the last one whose work the schema holds already: up to it they are recorded and not run, once the schema
+    /// was compared with what they make.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub baseline: BTreeMap<String, u32>,
 }
 
 /// The tenant's own identity provider.

@@ -229,6 +229,14 @@ impl<'a> Fields<'a> {
         })
     }
 
+    /// `true` or `false`.
+    pub fn boolean(&mut self, key: &'static str) -> Option<Said<bool>> {
+        self.typed(key, "a boolean", |data| match data {
+            Data::Boolean(yes) => Some(*yes),
+            _ => None,
+        })
+    }
+
     /// A table's entries.
     pub fn table(&mut self, key: &'static str) -> Option<Said<&'a [Entry]>> {
         self.typed(key, "a table", |data| match data {

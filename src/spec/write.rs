@@ -63,6 +63,11 @@ email = {email}
 # [overrides]
 # log_retention_days = {days}
 
+# A schema of the tenant's that exists already is taken over, and its tables are what the migrations up to these have made.
+# [database]
+# adopt = true
+# baseline = {{ tenant = 1 }}
+
 # Sign-in through the tenant's own identity provider.
 # [sso]
 # kind = "saml"                                     # or "oidc", with issuer, client_id, client_secret_arn
@@ -112,6 +117,13 @@ pub fn to_toml(spec: &TenantSpec) -> String {
             let path: Vec<_> = path.split('.').map(key).collect();
             let value = value.as_str().map_or_else(|| value.to_string(), quoted);
             let _ = writeln!(out, "{} = {value}", path.join("."));
+        }
+    }
+    if let Some(database) = &spec.database {
+        let _ = writeln!(out, "\n[database]\nadopt = {}", database.adopt);
+        if !database.baseline.is_empty() {
+            let versions: Vec<_> = database.baseline.iter().map(|(folder, version)| format!("{} = {version}", key(folder))).collect();
+            let _ = writeln!(out, "baseline = {{ {} }}", versions.join(", "));
         }
     }
     if let Some(sso) = &spec.sso {

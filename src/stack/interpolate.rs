@@ -170,6 +170,12 @@ impl Scope<'_> {
 
     fn tenant(&self, field: &str) -> Option<Value> {
         let spec = self.spec;
+        let database = spec.database.as_ref();
+        match field {
+            "adopt" => return database.filter(|d| d.adopt).map(|_| Value::Bool(true)),
+            "baseline" => return self.baseline(&database?.baseline),
+            _ => {}
+        }
         let text = match field {
             "id" => spec.id.clone(),
             "slug_" => spec.id.replace('-', "_"),
@@ -181,6 +187,13 @@ impl Scope<'_> {
             _ => return None,
         };
         Some(literal(&Value::String(text)))
+    }
+
+    /// Of the tenant's migrations those whose work its schema held already.
+    fn baseline(&self, until: &BTreeMap<String, u32>) -> Option<Value> {
+        let held = |m: &&Value| m["folder"].as_str().and_then(|f| until.get(f)).is_some_and(|last| m["version"].as_u64() <= Some(u64::from(*last)));
+        let held: Vec<Value> = self.migrations.as_array()?.iter().filter(held).cloned().collect();
+        (!held.is_empty()).then_some(Value::Array(held))
     }
 
     fn of_stack(&self, field: &str) -> Option<Value> {
@@ -216,7 +229,10 @@ impl Scope<'_> {
 
     fn unknown(&self, head: &str, rest: &str, place: &Place) -> Problem {
         let (message, hint) = match head {
-            "tenant" => (format!("a tenant has no `{rest}`"), did_you_mean(rest, ["id", "slug_", "display_name", "subdomain", "email", "tier", "external_id"])),
+            "tenant" => (
+                format!("a tenant has no `{rest}`"),
+                did_you_mean(rest, ["id", "slug_", "display_name", "subdomain", "email", "tier", "external_id", "adopt", "baseline"]),
+            ),
             "names" => (format!("there is no name `{rest}`"), did_you_mean(rest, names::keys())),
             "platform" => (format!("the platform does not say `{rest}`"), format!("add `{rest}` to the platform of this profile")),
             "tier" => (format!("the tier {} has no setting `{rest}`", self.spec.tier), did_you_mean(rest, self.settings.keys().map(String::as_str))),
@@ -272,6 +288,16 @@ pub struct Uses {
     pub platform: BTreeSet<String>,
     /// Paths in the platform that may be there.
     pub platform_optional: BTreeSet<String>,
+}
+
+/// Whether this stands in a template, by itself or in a longer text.
+pub(super) fn mentions(node: &Node, expression: &str) -> bool {
+    match &node.data {
+        Data::Text(text) => text.contains(expression),
+        Data::List(items) => items.iter().any(|n| mentions(n, expression)),
+        Data::Table(entries) => entries.iter().any(|e| mentions(&e.node, expression)),
+        _ => false,
+    }
 }
 
 /// Walks templates without evaluating them.

@@ -9,6 +9,7 @@
 //! * [`tiers`]: what `labctl tier` prints.
 //! * [`migrations`]: the migration files of a stack.
 
+mod adoption;
 mod interpolate;
 pub mod load;
 pub mod migrations;

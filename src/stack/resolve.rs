@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::adoption;
 use super::interpolate::{Found, Reference, Scope, uses};
 use super::load::Stacks;
 use super::names::{self, Parts};
@@ -191,6 +192,7 @@ fn judge<'s>(stack: &'s Stack, spec: &TenantSpec, at: &dyn Fn(&str) -> Place) ->
             problems.push(Problem::new("spec::unknown_module", &at(&format!("modules.{index}")), message).hint(hint));
         }
     }
+    problems.extend(adoption::judge(stack, spec, at));
     let Some(tier) = stack.tiers.get(&spec.tier) else {
         let all: Vec<_> = stack.tiers.keys().map(|t| t.as_str()).collect();
         let message = format!("the stack `{}` has no tier `{}`", stack.name, spec.tier);

@@ -87,8 +87,13 @@ const CONTRACT: &[(&str, Words, Words, Words)] = &[
     ),
     ("postgres_role", &["host", "name", "login"], &["shut_out_from", "secret_arn", "connection_limit", "settings", "member_of"], &["name"]),
     ("postgres_database", &["host", "name", "owner"], &["connection_limit"], &["name"]),
-    ("postgres_schema", &["host", "database", "name", "owner", "migration_role", "app_role"], &["readonly_role"], &["name", "database"]),
-    ("postgres_schema_version", &["host", "database", "schema", "role", "migrations"], &[], &["version"]),
+    (
+        "postgres_schema",
+        &["host", "database", "name", "owner", "migration_role", "app_role"],
+        &["readonly_role", "row_security", "adopt", "baseline"],
+        &["name", "database"],
+    ),
+    ("postgres_schema_version", &["host", "database", "schema", "role", "migrations"], &["baseline"], &["version"]),
 ];
 
 fn outputs(kind: &str) -> Option<&'static [&'static str]> {
@@ -433,7 +438,7 @@ fn the_json_schema_knows_every_field_and_no_other() {
     assert_eq!(schema["additionalProperties"], json!(false));
     let mut fields: Vec<&String> = schema["properties"].as_object().unwrap().keys().collect();
     fields.sort();
-    let expected = ["display_name", "email", "external_id", "id", "modules", "overrides", "sso", "stack", "subdomain", "tags", "tier"];
+    let expected = ["database", "display_name", "email", "external_id", "id", "modules", "overrides", "sso", "stack", "subdomain", "tags", "tier"];
     assert_eq!(fields, expected);
     assert!(schema["properties"]["id"]["description"].as_str().is_some_and(|d| d.contains("never change")));
     insta::assert_json_snapshot!(schema);

@@ -45,6 +45,8 @@ pub struct Parties {
     pub admin: Ident,
     /// The application may read and not write.
     pub read_only: bool,
+    /// Tables show their rows to these roles only, whatever is granted.
+    pub row_security: bool,
 }
 
 impl Parties {
@@ -325,6 +327,7 @@ mod tests {
             readonly: Some(role("a_read")),
             admin: role("admin"),
             read_only: false,
+            row_security: false,
         }
     }
 

@@ -8,9 +8,11 @@
 //! * [`fault`]: `sqlx::Error` → [`Fault`](crate::engine::fault::Fault), decided there and nowhere else.
 //! * [`comment`]: ownership, as one line of JSON in an object's comment.
 //! * [`roles`], [`databases`], [`schemas`], [`grants`]: what a tenant has on a server, and who may do what with it.
+//! * [`adoption`]: a schema that was there before labctl is taken over.
 //! * [`libpq`]: how PostgreSQL's own programs reach a database as labctl does.
 //! * [`census`]: everything on a server, with what its comment says of its owner.
 //! * [`rls`]: row security for tables that tenants share.
+//! * [`row_security`]: the same as a second line in a schema of a tenant's own.
 //! * [`targets`] and [`Outcome`]: what a neighbour has by name, and statements that ought to be refused.
 //! * [`migrations`]: numbered SQL files, and the ledger of those applied.
 //! * [`watch`]: what servers and databases report of themselves.
@@ -27,6 +29,7 @@ mod connect;
 mod membership;
 mod tunnel;
 
+pub mod adoption;
 pub mod census;
 pub mod comment;
 pub mod databases;
@@ -37,6 +40,7 @@ pub mod migrations;
 pub mod quote;
 pub mod rls;
 pub mod roles;
+pub mod row_security;
 pub mod schemas;
 pub mod targets;
 pub mod watch;

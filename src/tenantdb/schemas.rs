@@ -9,6 +9,7 @@ use super::membership::borrow;
 use super::migrations::central;
 use super::quote::{Ident, Literal};
 use super::roles::end_sessions;
+use super::row_security::{self, Guard};
 use crate::engine::fault::Fault;
 
 /// A schema as it is.
@@ -20,6 +21,8 @@ pub struct Found {
     pub owner: String,
     /// Things in it that neither owner nor migration role owns, as `table x of y`.
     pub strangers: Vec<String>,
+    /// How its relations differ from what row security asks for.
+    pub guard: row_security::Found,
 }
 
 /// Looks a schema up in this connection's database.
@@ -50,17 +53,21 @@ pub async fn find(db: &mut Connection, schema: &Ident, parties: &Parties) -> Res
             .bind(vec![parties.owner.name(), parties.migration.name(), owner.as_str()]),
         )
         .await?;
-    Ok(Some(Found { comment, owner, strangers: strangers.into_iter().map(|(s,)| s).collect() }))
+    let guarded = parties.row_security || row_security::mark(comment.as_deref()).is_some();
+    let guard = if guarded { row_security::find(db, schema, Guard::of(parties)?.as_ref()).await? } else { row_security::Found::default() };
+    Ok(Some(Found { comment, owner, strangers: strangers.into_iter().map(|(s,)| s).collect(), guard }))
 }
 
-/// The schemas that bear exactly this comment, whatever they are called.
+/// The schemas that bear this comment, or this and more, whatever they are called.
 ///
 /// # Errors
 /// As the statements' faults.
 pub async fn marked(db: &mut Connection, comment: &str) -> Result<Vec<String>, Fault> {
+    // What stands in it besides whose it is comes after that: keys are in the order of the alphabet.
+    let more = comment.strip_suffix('}').map(|whose| format!("{whose},"));
     let sql = "SELECT n.nspname::text FROM pg_description d JOIN pg_namespace n ON n.oid = d.objoid \
-               WHERE d.classoid = 'pg_namespace'::regclass AND d.objsubid = 0 AND d.description = $1 ORDER BY 1";
-    let rows: Vec<(String,)> = db.all("postgres:pg_description", sqlx::query_as(sql).bind(comment)).await?;
+               WHERE d.classoid = 'pg_namespace'::regclass AND d.objsubid = 0 AND (d.description = $1 OR starts_with(d.description, $2)) ORDER BY 1";
+    let rows: Vec<(String,)> = db.all("postgres:pg_description", sqlx::query_as(sql).bind(comment).bind(more)).await?;
     Ok(rows.into_iter().map(|(name,)| name).collect())
 }
 
@@ -73,12 +80,12 @@ pub async fn create(db: &mut Connection, schema: &Ident, database: &Ident, parti
     let borrowed = borrow(db, &[&parties.owner, &parties.migration]).await?;
     db.execute("postgres:CREATE SCHEMA", format!("CREATE SCHEMA {schema} AUTHORIZATION {}", parties.owner)).await.map_err(creating)?;
     db.execute("postgres:COMMENT", format!("COMMENT ON SCHEMA {schema} IS {}", Literal::new(comment)?)).await?;
-    apply(db, schema, database, parties).await?;
+    grant(db, schema, database, parties).await?;
     borrowed.give_back(db).await?;
     db.commit("postgres:CREATE SCHEMA").await
 }
 
-/// Makes a schema as wanted: name, owner, comment, grants, in one transaction. Everything in it stays as it is.
+/// Makes a schema as wanted: name, owner, comment, grants, row security, in one transaction. Everything in it stays as it is.
 ///
 /// # Errors
 /// Refused (`42P06`) when another schema has the name; refused when something that ought not to be granted stays so, because another role granted it; else as the statements' faults.
@@ -96,14 +103,17 @@ pub async fn alter(db: &mut Connection, is: &Ident, schema: &Ident, database: &I
     if found.comment.as_deref() != Some(comment) {
         db.execute("postgres:COMMENT", format!("COMMENT ON SCHEMA {schema} IS {}", Literal::new(comment)?)).await?;
     }
-    apply(db, schema, database, parties).await?;
+    grant(db, schema, database, parties).await?;
+    if parties.row_security || row_security::mark(found.comment.as_deref()).is_some() {
+        row_security::apply(db, schema, Guard::of(parties)?.as_ref()).await?;
+    }
     borrowed.give_back(db).await?;
     db.commit("postgres:GRANT").await
 }
 
 /// Grants what is missing, revokes what is too much, and looks whether it worked: PostgreSQL only warns when it did not. In two rounds,
 /// because what is granted on "all tables" has to be taken from the ledger again.
-async fn apply(db: &mut Connection, schema: &Ident, database: &Ident, parties: &Parties) -> Result<(), Fault> {
+pub(super) async fn grant(db: &mut Connection, schema: &Ident, database: &Ident, parties: &Parties) -> Result<(), Fault> {
     let wanted = grants::wanted(parties);
     let mut late = Vec::new();
     for _round in 0..2 {

@@ -74,6 +74,8 @@ pub struct SchemaUse {
     pub scanned_at: Option<DateTime<Utc>>,
     /// The last version applied, by folder. Empty without a ledger.
     pub versions: BTreeMap<String, u32>,
+    /// By folder the last version of those that were recorded and not run. Empty for a schema that began with labctl.
+    pub baseline: BTreeMap<String, u32>,
 }
 
 /// Asks a server about itself and these roles, from any of its databases.
@@ -154,25 +156,34 @@ pub async fn schemas(db: &mut Connection, version: i32, names: &[String]) -> Res
          SELECT n.nspname::text, \
                 CASE WHEN bool_or(h.relation IS NOT NULL) THEN NULL \
                      ELSE coalesce(sum(CASE WHEN h.relation IS NULL THEN pg_total_relation_size(c.oid) END), 0)::bigint END, \
-                coalesce(bool_or(c.relname = {ledger}), false), {scanned} \
+                coalesce(bool_or(c.relname = {ledger}), false), \
+                coalesce(bool_or(c.relname = {ledger} AND EXISTS (SELECT FROM pg_attribute a \
+                    WHERE a.attrelid = c.oid AND a.attname = 'baseline' AND a.atttypid = 'bool'::regtype)), false), {scanned} \
          FROM pg_namespace n LEFT JOIN pg_class c ON c.relnamespace = n.oid AND c.relkind IN ('r', 'm', 'S') LEFT JOIN closed h ON h.relation = c.oid \
          WHERE n.nspname = ANY (ARRAY[{names}]) GROUP BY n.nspname",
         ledger = Literal::new(ledger::TABLE)?,
         names = names.join(", "),
     );
-    type Row = (String, Option<i64>, bool, Option<DateTime<Utc>>);
+    type Row = (String, Option<i64>, bool, bool, Option<DateTime<Utc>>);
     let rows: Vec<Row> = db.select("postgres:pg_total_relation_size", sql).await?;
-    let ledgers: Vec<String> = rows.iter().filter(|(_, bytes, ledger, _)| *ledger && bytes.is_some()).map(|(name, ..)| name.clone()).collect();
+    let ledgers: Vec<(String, bool)> =
+        rows.iter().filter(|(_, bytes, ledger, ..)| *ledger && bytes.is_some()).map(|(name, _, _, marks, _)| (name.clone(), *marks)).collect();
     let mut all: BTreeMap<String, SchemaUse> =
-        rows.into_iter().map(|(name, bytes, _, scanned_at)| (name, SchemaUse { bytes, scanned_at, versions: BTreeMap::new() })).collect();
+        rows.into_iter().map(|(name, bytes, _, _, scanned_at)| (name, SchemaUse { bytes, scanned_at, ..SchemaUse::default() })).collect();
     for some in ledgers.chunks(LEDGERS) {
-        let read = |schema: &String| -> Result<String, Fault> {
+        let read = |(schema, marks): &(String, bool)| -> Result<String, Fault> {
             let (name, table) = (Literal::new(schema)?, Ident::new(schema)?);
-            Ok(format!("SELECT {name}::text AS s, folder, max(version)::bigint FROM {table}.{} GROUP BY folder", ledger::TABLE))
+            // Nothing of a tenant's table is cast: see `ledger::find`. A ledger made by an older labctl has no column `baseline`.
+            let held = if *marks { "max(version) FILTER (WHERE baseline)" } else { "NULL::int" };
+            Ok(format!("SELECT {name}::text AS s, folder, max(version), {held} FROM {table}.{} GROUP BY folder", ledger::TABLE))
         };
         let sql = some.iter().map(read).collect::<Result<Vec<_>, _>>()?.join(" UNION ALL ");
-        for (schema, folder, version) in db.select::<(String, String, i64)>("postgres:SELECT", sql).await? {
-            all.entry(schema).or_default().versions.insert(folder, u32::try_from(version).unwrap_or(u32::MAX));
+        for (schema, folder, version, held) in db.select::<(String, String, i32, Option<i32>)>("postgres:SELECT", sql).await? {
+            let found = all.entry(schema).or_default();
+            if let Some(held) = held {
+                found.baseline.insert(folder.clone(), u32::try_from(held).unwrap_or(u32::MAX));
+            }
+            found.versions.insert(folder, u32::try_from(version).unwrap_or(u32::MAX));
         }
     }
     Ok(all)

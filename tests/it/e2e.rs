@@ -40,6 +40,8 @@ mod records;
 mod rename;
 #[path = "e2e/scale_deploy.rs"]
 mod scale_deploy;
+#[path = "e2e/second_line.rs"]
+mod second_line;
 #[path = "e2e/secrets.rs"]
 mod secrets;
 #[path = "e2e/suspend.rs"]

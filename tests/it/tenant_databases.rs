@@ -1,9 +1,13 @@
 //! Tenant databases for real: the four PostgreSQL kinds on the sandbox's server, with an administrator like RDS's.
 
+#[path = "tenant_databases/adoption.rs"]
+mod adoption;
 #[path = "tenant_databases/isolation.rs"]
 mod isolation;
 #[path = "tenant_databases/rows.rs"]
 mod rows;
+#[path = "tenant_databases/second_line.rs"]
+mod second_line;
 #[path = "tenant_databases/server.rs"]
 pub mod server;
 #[path = "tenant_databases/tenant.rs"]

@@ -56,6 +56,7 @@ impl Row for TenantHealth {
             (Some(version), Some(behind)) if behind > 0 => format!("{version} ({behind} behind)"),
             (version, _) => version.clone().unwrap_or_else(none),
         };
+        let version = self.baseline.as_ref().map_or(version.clone(), |held| format!("{version} (baseline {held})"));
         vec![
             self.id.clone(),
             self.tier.clone(),

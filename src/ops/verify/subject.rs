@@ -56,6 +56,9 @@ pub struct Place {
     /// Reports.
     #[serde(rename = "readonly_role", default)]
     pub readonly: Option<String>,
+    /// Its tables show their rows to its own roles only, whatever is granted.
+    #[serde(default)]
+    pub row_security: bool,
 }
 
 impl Place {

@@ -18,6 +18,8 @@ pub struct Found {
     pub comment: Option<String>,
     /// What was applied, in that order.
     pub applied: Vec<Step>,
+    /// Those of them that were recorded and not run, because the schema held their work before.
+    pub baseline: Vec<Step>,
     /// When the last was applied.
     pub last_at: Option<DateTime<Utc>>,
 }
@@ -28,17 +30,30 @@ pub struct Found {
 /// # Errors
 /// As the statements' faults.
 pub async fn find(db: &mut Connection, schema: &Ident) -> Result<Option<Found>, Fault> {
-    let row: Option<(Option<String>,)> = db
+    let row: Option<(Option<String>, bool)> = db
         .optional(
             "postgres:pg_class",
-            sqlx::query_as("SELECT obj_description(c.oid, 'pg_class') FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relname = $2 AND c.relkind = 'r' AND NOT c.relrowsecurity")
+            sqlx::query_as("SELECT obj_description(c.oid, 'pg_class'), EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attname = 'baseline' AND NOT a.attisdropped) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relname = $2 AND c.relkind = 'r' AND NOT c.relrowsecurity")
                 .bind(schema.name())
                 .bind(TABLE),
         )
         .await?;
-    let Some((comment,)) = row else { return Ok(None) };
-    let (applied, last_at) = read(db, schema).await?;
-    Ok(Some(Found { comment, applied, last_at }))
+    let Some((comment, marks)) = row else { return Ok(None) };
+    // A ledger made by an older labctl has no column `baseline`. Nothing is cast: whoever owns the table could give a column a type whose cast
+    // is a function of its own, which would run with the administrator's rights.
+    let held = if marks { "baseline" } else { "false" };
+    let sql = format!("SELECT folder, version, name, checksum, applied_at, {held} FROM {schema}.{TABLE} ORDER BY position");
+    let rows: Vec<(String, i32, String, String, DateTime<Utc>, bool)> = db.select("postgres:SELECT", sql).await?;
+    let last_at = rows.last().map(|r| r.4);
+    let (mut applied, mut baseline) = (Vec::new(), Vec::new());
+    for (folder, version, name, checksum, _, held) in rows {
+        let step = Step { folder, version: u32::try_from(version).unwrap_or(u32::MAX), name, checksum };
+        if held {
+            baseline.push(step.clone());
+        }
+        applied.push(step);
+    }
+    Ok(Some(Found { comment, applied, baseline, last_at }))
 }
 
 /// The schemas with a ledger that bears exactly this comment.
@@ -50,14 +65,6 @@ pub async fn marked(db: &mut Connection, comment: &str) -> Result<Vec<String>, F
                WHERE d.classoid = 'pg_class'::regclass AND d.objsubid = 0 AND d.description = $1 AND c.relname = $2 ORDER BY 1";
     let rows: Vec<(String,)> = db.all("postgres:pg_description", sqlx::query_as(sql).bind(comment).bind(TABLE)).await?;
     Ok(rows.into_iter().map(|(name,)| name).collect())
-}
-
-async fn read(db: &mut Connection, schema: &Ident) -> Result<(Vec<Step>, Option<DateTime<Utc>>), Fault> {
-    let sql = format!("SELECT folder, version::bigint, name, checksum, applied_at FROM {schema}.{TABLE} ORDER BY position");
-    let rows: Vec<(String, i64, String, String, DateTime<Utc>)> = db.select("postgres:SELECT", sql).await?;
-    let last_at = rows.last().map(|r| r.4);
-    let step = |(folder, version, name, checksum, _)| Step { folder, version: u32::try_from(version).unwrap_or(u32::MAX), name, checksum };
-    Ok((rows.into_iter().map(step).collect(), last_at))
 }
 
 /// How far to go: the last version of each folder named. Folders that are not named go to their newest.
@@ -117,36 +124,42 @@ pub fn version(steps: &[Step]) -> String {
     }
 }
 
-/// Makes the ledger, in the caller's transaction, in which the migration role is in force; only that role writes to it, and the
+/// Statements that make the ledger, in a transaction in which the migration role is in force; only that role writes to it, and the
 /// administrator reads it.
-pub(super) async fn open(db: &mut Connection, schema: &Ident, comment: &str) -> Result<(), Fault> {
+///
+/// # Errors
+/// Refused when the comment cannot be a text.
+pub(super) fn making(schema: &Ident, admin: &Ident, comment: &str) -> Result<String, Fault> {
     let table = format!("{schema}.{TABLE}");
-    db.execute(
-        "postgres:CREATE TABLE",
-        format!(
-            "CREATE TABLE {table} (
-                position integer PRIMARY KEY,
-                folder text NOT NULL,
-                version integer NOT NULL CHECK (version > 0),
-                name text NOT NULL,
-                checksum text NOT NULL CHECK (checksum ~ '^[0-9a-f]{{64}}$'),
-                applied_at timestamptz NOT NULL DEFAULT clock_timestamp(),
-                UNIQUE (folder, version)
-            );
-            COMMENT ON TABLE {table} IS {}",
-            Literal::new(comment)?
-        ),
-    )
-    .await?;
-    // The schema's default privileges have just let the application write to it.
-    let rights = "SELECT DISTINCT r.rolname::text FROM pg_class c, aclexplode(c.relacl) a JOIN pg_roles r ON r.oid = a.grantee \
-                  WHERE c.oid = $1::regclass AND a.grantee <> c.relowner";
-    for (role,) in db.all::<(String,)>("postgres:aclexplode", sqlx::query_as(rights).bind(&table)).await? {
-        db.execute("postgres:REVOKE", format!("REVOKE ALL ON {table} FROM {}", Ident::new(&role)?)).await?;
-    }
-    // So that looking, later, needs no membership: looking never writes.
-    let admin = Ident::new(db.user())?;
-    db.execute("postgres:GRANT", format!("GRANT SELECT ON {table} TO {admin}")).await
+    // The schema's default privileges let the application write to what the migration role makes: here it shall not. And the administrator
+    // reads, so that looking, later, needs no membership: looking never writes.
+    let rights = format!(
+        "DECLARE other text; BEGIN \
+         FOR other IN SELECT DISTINCT r.rolname FROM pg_class c, aclexplode(c.relacl) a JOIN pg_roles r ON r.oid = a.grantee \
+             WHERE c.oid = {}::regclass AND a.grantee <> c.relowner LOOP \
+             EXECUTE format({}, other); \
+         END LOOP; END",
+        Literal::new(&table)?,
+        Literal::new(&format!("REVOKE ALL ON {} FROM %I", table.replace('%', "%%")))?,
+    );
+    Ok(format!(
+        "CREATE TABLE {table} (
+            position integer PRIMARY KEY,
+            folder text NOT NULL,
+            version integer NOT NULL CHECK (version > 0),
+            name text NOT NULL,
+            checksum text NOT NULL CHECK (checksum ~ '^[0-9a-f]{{64}}$'),
+            applied_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+            baseline boolean NOT NULL DEFAULT false,
+            UNIQUE (folder, version)
+        );
+        COMMENT ON COLUMN {table}.baseline IS 'Its work was in the schema before labctl was: recorded, not run';
+        COMMENT ON TABLE {table} IS {};
+        DO {};
+        GRANT SELECT ON {table} TO {admin}",
+        Literal::new(comment)?,
+        Literal::new(&rights)?
+    ))
 }
 
 /// Drops the ledger and forgets the schema in the central one; what the migrations made stays, and goes with the schema. Absent is success.

@@ -91,6 +91,27 @@ pub(super) fn needs_no_transaction(sql: &str) -> Option<usize> {
     beginnings(sql).into_iter().find(|(_, words)| concurrently(words)).map(|(line, _)| line)
 }
 
+/// A file without a transaction as one that may run in one: the same without the word `CONCURRENTLY`.
+pub(super) fn without_concurrently(sql: &str) -> String {
+    let chars: Vec<char> = sql.chars().collect();
+    let mut at = 0;
+    while at < chars.len() {
+        match (chars[at], chars.get(at + 1)) {
+            ('-', Some('-')) => at = chars[at..].iter().position(|c| *c == '\n').map_or(chars.len(), |n| at + n),
+            ('/', Some('*')) => at = comment(&chars, at),
+            (c, _) if word(c) => {
+                let end = chars[at..].iter().position(|c| !word(*c)).map_or(chars.len(), |n| at + n);
+                if chars[at..end].iter().collect::<String>().eq_ignore_ascii_case("concurrently") {
+                    return chars[..at].iter().chain(&chars[end..]).collect();
+                }
+                at = end;
+            }
+            _ => at += 1,
+        }
+    }
+    sql.to_owned()
+}
+
 /// Of every statement: the line it begins in, and its first [`WORDS`] words in upper case. What stands in quotes is no word.
 fn beginnings(sql: &str) -> Vec<(usize, Vec<String>)> {
     let chars: Vec<char> = sql.chars().collect();
@@ -250,6 +271,12 @@ mod tests {
         ] {
             assert_eq!(concurrent(sql).unwrap_err().0, line, "{sql}");
         }
+    }
+
+    #[test]
+    fn an_index_can_be_made_in_a_transaction_as_well() {
+        let sql = "-- concurrently, /* but\n/* concurrently */ CREATE INDEX Concurrently a ON b (concurrently_made);";
+        assert_eq!(without_concurrently(sql), "-- concurrently, /* but\n/* concurrently */ CREATE INDEX  a ON b (concurrently_made);");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::ops::verify::subject::{Place, Subject};
+use crate::tenantdb::migrations::ledger;
 use crate::tenantdb::quote::{Ident, Literal, list};
 use crate::tenantdb::targets::Targets;
 
@@ -93,6 +94,19 @@ impl Names {
         match &t.sequence {
             Some(sequence) => self.literal("sequence'", sequence),
             None => self.found("sequence'", None, &no("sequence")),
+        }
+        match (place.row_security, t.analysed) {
+            (true, true) => self.found("guarded", t.table.as_ref(), &no("table")),
+            (true, false) => self.found("guarded", None, &format!("no table of `{}` has rows and statistics yet", b.tenant)),
+            (false, _) => self.found("guarded", None, &format!("the stack of `{}` asks for no row security in its schema", b.tenant)),
+        }
+        if place.row_security {
+            self.literal("guarded_schema'", &place.schema);
+            self.literal("guarded_ledger'", ledger::TABLE);
+        } else {
+            for name in ["guarded_schema'", "guarded_ledger'"] {
+                self.found(name, None, &format!("the stack of `{}` asks for no row security in its schema", b.tenant));
+            }
         }
         if t.analysed {
             self.literal("analysed'", &place.schema);

@@ -3,7 +3,7 @@
 //! `{…}` are names, filled in by [`Names`](super::Names): `{me}`, `{own}` (schema), `{own_owner}`, `{own_table}`, `{database}`, `{admin}`,
 //! `{superuser}`, `{wrapper}` of the attacker and its server; `{schema}`, `{table}`, `{bare_table}`, `{column}`, `{ledger}`, `{sequence}`,
 //! `{call}`, `{function}`, `{large_object}`, `{b_owner}`, `{b_migrate}`, `{b_app}`, `{b_database}`, `{victim}` (process of a session of
-//! the neighbour's) of the neighbour. `{x'}` is the same as a literal. `{extension:x}` is there where that extension could be created.
+//! the neighbour's) of the neighbour; `{guarded}` (a table with rows), `{guarded_schema}` and `{guarded_ledger}` of one whose stack asks for row security. `{x'}` is the same as a literal. `{extension:x}` is there where that extension could be created.
 
 use super::{About, Probe, To, Way, Who};
 
@@ -187,7 +187,7 @@ pub const PROBES: &[Probe] = &[
     data("truncate", "empty a table", "TRUNCATE {table} CASCADE").passed(&["55P03"]),
     data("copy_out", "COPY a table out", "COPY {table} TO STDOUT").copy(),
     data("copy_query_out", "COPY a query out", "COPY (SELECT * FROM {table}) TO STDOUT").copy(),
-    data("copy_in", "COPY rows in", "COPY {table} FROM STDIN").copy(),
+    data("copy_in", "COPY rows in", "COPY {table} FROM STDIN").copy().refused_by(&["42501", "0A000"]),
     data("lock_table", "lock a table", "LOCK TABLE {table} IN ACCESS SHARE MODE"),
     data("read_ledger", "read the ledger of migrations", "SELECT * FROM {ledger} LIMIT 0"),
     data("write_ledger", "rewrite the ledger of migrations", "DELETE FROM {ledger} WHERE false"),
@@ -204,6 +204,13 @@ pub const PROBES: &[Probe] = &[
          OR has_any_column_privilege(c.oid, 'SELECT, INSERT, UPDATE, REFERENCES') END) \
          UNION ALL SELECT FROM pg_proc p WHERE p.pronamespace = (SELECT oid FROM pg_namespace WHERE nspname = {schema'}) AND has_function_privilege(p.oid, 'EXECUTE') \
          UNION ALL SELECT FROM pg_namespace n WHERE n.oid = (SELECT oid FROM pg_namespace WHERE nspname = {schema'}) AND has_schema_privilege(n.oid, 'USAGE, CREATE')").rows(),
+    data("guarded_rows", "read rows that row security hides, whatever is granted", "SELECT FROM {guarded} LIMIT 1").rows(),
+    data("unguarded_table", "find what would show its rows, were it granted",
+        "SELECT FROM pg_class c WHERE c.relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = {guarded_schema'}) AND c.relname <> {guarded_ledger'} AND CASE \
+         WHEN c.relkind IN ('r', 'p') THEN NOT row_security_active(c.oid) OR EXISTS (SELECT FROM pg_policy p, unnest(p.polroles) r WHERE p.polrelid = c.oid AND p.polpermissive \
+              AND CASE WHEN r = 0 THEN true ELSE pg_has_role(r, 'USAGE') END) \
+         WHEN c.relkind = 'v' THEN NOT EXISTS (SELECT FROM pg_options_to_table(c.reloptions) o WHERE o.option_name = 'security_invoker' AND o.option_value::boolean) \
+         ELSE c.relkind IN ('m', 'f') END").rows(),
     data("column_statistics", "read statistics of columns", "SELECT FROM pg_stats WHERE schemaname = {analysed'}").rows(),
     data("list_tables", "list tables by the standard's views", "SELECT FROM information_schema.tables WHERE table_schema = {schema'}").rows(),
     data("list_columns", "list columns by the standard's views", "SELECT FROM information_schema.columns WHERE table_schema = {schema'}").rows(),
