@@ -78,6 +78,7 @@ impl Ground<'_> {
             to: &To::new(),
             ledger: Ledger::Make { comment: &comment },
             lock_timeout: apply::LOCK_TIMEOUT,
+            shared: None,
         };
         apply::migrate(&mut db, &job, library).await.map(drop)
     }

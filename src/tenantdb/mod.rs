@@ -10,7 +10,7 @@
 //! * [`roles`], [`databases`], [`schemas`], [`grants`]: what a tenant has on a server, and who may do what with it.
 //! * [`libpq`]: how PostgreSQL's own programs reach a database as labctl does.
 //! * [`census`]: everything on a server, with what its comment says of its owner.
-//! * [`rls`]: row security for tables that tenants share.
+//! * [`rls`]: row security for tables that tenants share; [`system`]: those tables, once per database, and who is admitted to them.
 //! * [`targets`] and [`Outcome`]: what a neighbour has by name, and statements that ought to be refused.
 //! * [`migrations`]: numbered SQL files, and the ledger of those applied.
 //! * [`watch`]: what servers and databases report of themselves.
@@ -38,6 +38,7 @@ pub mod quote;
 pub mod rls;
 pub mod roles;
 pub mod schemas;
+pub mod system;
 pub mod targets;
 pub mod watch;
 

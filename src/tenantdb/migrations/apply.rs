@@ -15,6 +15,7 @@ use crate::engine::fault::{Class, Fault, Left};
 use crate::tenantdb::comment;
 use crate::tenantdb::connect::{Connection, Rows};
 use crate::tenantdb::quote::{Ident, Literal};
+use crate::tenantdb::system::{Shared, walls};
 
 const CALL: &str = "postgres:migrate";
 
@@ -57,6 +58,8 @@ pub struct Job<'a> {
     pub ledger: Ledger<'a>,
     /// How long a statement waits for a lock.
     pub lock_timeout: Duration,
+    /// What tenants share, where that is what the schema holds: its transaction ends with the walls between them.
+    pub shared: Option<&'a Shared>,
 }
 
 /// What came of it.
@@ -116,6 +119,10 @@ async fn turn(db: &mut Connection, job: &Job<'_>, library: &Library, before: &mu
     let mut entries = Entries::after(job, &seen);
     let mut role = if seen.member { String::new() } else { format!("GRANT {} TO CURRENT_USER; ", job.role) };
     role.push_str(&format!("SET LOCAL ROLE {}; SET LOCAL search_path = {}; ", job.role, job.schema));
+    if job.shared.is_some() {
+        // A file that would change rows sees none, and is to be told so.
+        role.push_str("SET LOCAL row_security = off; ");
+    }
     let mut next = None;
     for step in todo {
         let file = text(library, step)?;
@@ -134,6 +141,9 @@ async fn turn(db: &mut Connection, job: &Job<'_>, library: &Library, before: &mu
     }
     let changed = entries.applied.len() > seen.applied.len();
     let mut end = String::new();
+    if let Some(shared) = job.shared.filter(|_| changed) {
+        walls::seal(db, shared).await?;
+    }
     if changed {
         end = format!("{}; RESET ROLE; ", entries.sql);
         if !seen.member {
