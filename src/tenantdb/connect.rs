@@ -89,6 +89,7 @@ struct Idle {
     link: PgConnection,
     since: Instant,
     uses: u32,
+    prepared: Vec<&'static str>,
 }
 
 struct Lane {
@@ -140,6 +141,7 @@ impl Databases {
                 return Ok(Connection {
                     link: Some(idle.link),
                     uses: idle.uses + 1,
+                    prepared: idle.prepared,
                     sound: true,
                     open: false,
                     user: login.username.clone(),
@@ -150,7 +152,7 @@ impl Databases {
             kept = lane.take();
         }
         let link = self.dial_in_time(login).await?;
-        Ok(Connection { link: Some(link), uses: 1, sound: true, open: false, user: login.username.clone(), lane, _permit: permit })
+        Ok(Connection { link: Some(link), uses: 1, prepared: Vec::new(), sound: true, open: false, user: login.username.clone(), lane, _permit: permit })
     }
 
     /// A connection that was made for this login and is not kept: so it is known that the password is right today, and whatever becomes of
@@ -164,7 +166,7 @@ impl Databases {
         let closed = |_| Fault::busy("postgres:connect", "queue", format!("no connection to {} is free", login.endpoint));
         let permit = lane.permits.clone().acquire_owned().await.map_err(closed)?;
         let link = self.dial_in_time(login).await?;
-        Ok(Connection { link: Some(link), uses: USES, sound: true, open: false, user: login.username.clone(), lane, _permit: permit })
+        Ok(Connection { link: Some(link), uses: USES, prepared: Vec::new(), sound: true, open: false, user: login.username.clone(), lane, _permit: permit })
     }
 
     /// Closes the unused connections to a database: PostgreSQL drops none that somebody is connected to.
@@ -239,6 +241,7 @@ fn texts(row: &PgRow) -> Result<Vec<Option<String>>, sqlx::Error> {
 pub struct Connection {
     link: Option<PgConnection>,
     uses: u32,
+    prepared: Vec<&'static str>,
     sound: bool,
     open: bool,
     user: String,
@@ -321,6 +324,29 @@ impl Connection {
         self.ended(call, done)
     }
 
+    /// Prepares a statement (`(name, …) AS SELECT …`) under a name, once per connection, so that a [`Connection::script`] may `EXECUTE` it: the
+    /// server plans it once, and it costs no round trip of its own.
+    ///
+    /// # Errors
+    /// As [`fault`](super::fault::fault) classifies them.
+    pub(super) async fn prepare(&mut self, name: &'static str, statement: &str) -> Result<(), Fault> {
+        if !self.prepared.contains(&name) {
+            self.execute("postgres:PREPARE", format!("PREPARE {name} {statement}")).await?;
+            self.prepared.push(name);
+        }
+        Ok(())
+    }
+
+    /// Undoes an open transaction, also a failed one: the connection is then as good as before.
+    ///
+    /// # Errors
+    /// As [`fault`](super::fault::fault) classifies them.
+    pub(super) async fn rollback(&mut self) -> Result<(), Fault> {
+        self.execute("postgres:ROLLBACK", "ROLLBACK".to_owned()).await?;
+        self.open = false;
+        Ok(())
+    }
+
     /// Says that a transaction was opened or ended by a [`Connection::script`].
     pub(super) fn in_transaction(&mut self, open: bool) {
         self.open = open;
@@ -372,7 +398,7 @@ impl Drop for Connection {
             && self.uses < USES
         {
             let mut idle = self.lane.idle.lock().unwrap_or_else(PoisonError::into_inner);
-            idle.push(Idle { link, since: Instant::now(), uses: self.uses });
+            idle.push(Idle { link, since: Instant::now(), uses: self.uses, prepared: std::mem::take(&mut self.prepared) });
         }
     }
 }

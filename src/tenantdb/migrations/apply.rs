@@ -1,6 +1,7 @@
 //! Applies what is pending to one schema, as its migration role: change, ledger and central ledger in one transaction.
 //!
-//! The usual case takes five round trips: lock; look; read; the file, and whether it kept to its transaction; the ledgers and the commit.
+//! The usual case takes two round trips: lock, look and read; the file, whether it kept to its transaction, the ledgers and the commit. Several
+//! files take one each, so that the one that fails can be named.
 //! Two that migrate one schema never wait for each other (whoever waits holds up every `CREATE INDEX CONCURRENTLY` of the database): the
 //! second is told to come again. The lock is the schema's own and the transaction's: it cannot be left behind, and neighbours do not queue.
 //!
@@ -85,6 +86,8 @@ struct Seen {
     member: bool,
     oid: u32,
     applied: Vec<Step>,
+    /// The statements that make the ledger, where there is none.
+    make: Option<String>,
 }
 
 /// Applies what is pending, all of it and the ledgers in one transaction, as the migration role. Files without a transaction come alone,
@@ -113,96 +116,150 @@ pub async fn migrate(db: &mut Connection, job: &Job<'_>, library: &Library) -> R
 const NO_CENTRAL: &str = "no_central_ledger";
 
 async fn turn(db: &mut Connection, job: &Job<'_>, library: &Library, before: &mut Option<Vec<Step>>) -> Result<Turn, Fault> {
-    let seen = begin(db, job).await?;
+    let mut seen = begin(db, job).await?;
     before.get_or_insert_with(|| seen.applied.clone());
     let todo = ledger::pending(&seen.applied, job.wanted, job.to).map_err(|wrong| Fault::refused(CALL, "history", wrong))?;
     let mut entries = Entries::after(job, &seen);
-    let mut role = if seen.member { String::new() } else { format!("GRANT {} TO CURRENT_USER; ", job.role) };
-    role.push_str(&format!("SET LOCAL ROLE {}; SET LOCAL search_path = {}; ", job.role, job.schema));
-    if job.shared.is_some() {
-        // A file that would change rows sees none, and is to be told so.
-        role.push_str("SET LOCAL row_security = off; ");
+    // What is sent with the next file, or at the end.
+    let mut script = String::new();
+    let mut opened = false;
+    if let Some(make) = seen.make.take() {
+        opened = true;
+        script = format!("{}{make};\n", act(job, &seen));
     }
-    let mut next = None;
+    let (mut last, mut next): (Option<&Step>, Option<Step>) = (None, None);
     for step in todo {
         let file = text(library, step)?;
         if file.concurrent.is_some() {
             next = Some(step.clone());
             break;
         }
-        // A last line may be a comment.
-        let script = format!("{}{}\n;SELECT pg_current_xact_id()::text, current_user::text", std::mem::take(&mut role), file.sql);
-        let kept = db.script(CALL, script).await.map_err(|fault| named(step, fault))?;
-        // Files with COMMIT or SET ROLE are refused when they are read; what a procedure may do cannot be seen there.
-        if last(&kept) != Some(&[Some(seen.transaction.clone()), Some(job.role.name().to_owned())]) {
-            return Err(Fault::unknown(CALL, "left_transaction", format!("{step} ended the transaction or changed the role it ran in")));
+        if let Some(earlier) = last.replace(step) {
+            send(db, Some(earlier), std::mem::take(&mut script)).await?;
         }
+        if !std::mem::replace(&mut opened, true) {
+            script = act(job, &seen);
+        }
+        // A last line may be a comment.
+        script.push_str(&file.sql);
+        script.push_str(&kept(job, &seen)?);
         entries.add(step)?;
     }
-    let changed = entries.applied.len() > seen.applied.len();
-    let mut end = String::new();
-    if let Some(shared) = job.shared.filter(|_| changed) {
+    if !opened && next.is_some() {
+        db.rollback().await?;
+        return Ok(next.map_or(Turn::Done(entries.applied), Turn::Alone));
+    }
+    if let Some(shared) = job.shared.filter(|_| last.is_some()) {
+        send(db, last.take(), std::mem::take(&mut script)).await?;
         walls::seal(db, shared).await?;
     }
-    if changed {
-        end = format!("{}; RESET ROLE; ", entries.sql);
+    if opened {
+        script.push_str(&format!("{}RESET ROLE; ", entries.sql));
         if !seen.member {
-            end.push_str(&format!("REVOKE {} FROM CURRENT_USER; ", job.role));
+            script.push_str(&format!("REVOKE {} FROM CURRENT_USER; ", job.role));
         }
     }
-    if !changed && next.is_some() {
-        db.script("postgres:ROLLBACK", "ROLLBACK".to_owned()).await?;
-    } else {
-        end.push_str(&central::write(job.schema, seen.oid, job.tenant, &entries.applied)?);
-        db.script(CALL, format!("{end}; COMMIT")).await?;
-    }
+    script.push_str(&central::write(job.schema, seen.oid, job.tenant, &entries.applied)?);
+    script.push_str("; COMMIT");
+    send(db, last, script).await?;
     db.in_transaction(false);
     Ok(next.map_or(Turn::Done(entries.applied), Turn::Alone))
 }
 
-/// Transaction, schema, whether there is a ledger and whose, whether there is a central one, whether the ledger is a plain table, and whether
-/// we are a member of the role.
-type Looked = (String, Option<i64>, bool, Option<String>, bool, bool, bool);
+/// Makes the migration role the one in force, and the schema the one that names without one are looked up in.
+fn act(job: &Job<'_>, seen: &Seen) -> String {
+    let grant = if seen.member { String::new() } else { format!("GRANT {} TO CURRENT_USER; ", job.role) };
+    // A file that would change rows that tenants share sees none of them, and is to be told so.
+    let rows = if job.shared.is_some() { "SET LOCAL row_security = off; " } else { "" };
+    format!("{grant}SET LOCAL ROLE {}; SET LOCAL search_path = {}; {rows}", job.role, job.schema)
+}
 
-/// Opens the transaction, takes the schema's lock, and looks. Makes the ledger where that is what is asked for.
+/// Stands in the error by which the server ends a script whose file did not keep to its transaction and its role. Files with `COMMIT` or
+/// `SET ROLE` are refused when they are read; what a procedure may do cannot be seen there.
+const LEFT: &str = "labctl: left the transaction or the role";
+
+/// A statement after a file that fails if the file has ended the transaction or changed the role: what comes after it is not run then. Names are
+/// qualified, because the schema's own come first where they fit better.
+fn kept(job: &Job<'_>, seen: &Seen) -> Result<String, Fault> {
+    Ok(format!(
+        "\n;SELECT CASE WHEN pg_catalog.pg_current_xact_id()::text OPERATOR(pg_catalog.=) {} AND current_user::text OPERATOR(pg_catalog.=) {} \
+         THEN 0 ELSE pg_catalog.concat('{LEFT}', current_user)::integer END;\n",
+        Literal::new(&seen.transaction)?,
+        Literal::new(job.role.name())?
+    ))
+}
+
+async fn send(db: &mut Connection, step: Option<&Step>, script: String) -> Result<(), Fault> {
+    let Err(fault) = db.execute(CALL, script).await else { return Ok(()) };
+    Err(match step {
+        Some(step) if fault.message.contains(LEFT) => {
+            Fault::unknown(CALL, "left_transaction", format!("{step} ended the transaction or changed the role it ran in"))
+        }
+        Some(step) => named(step, fault),
+        None => fault,
+    })
+}
+
+/// Transaction, schema, whether there is a ledger, whose it is, whether there is a central one, whether the ledger is a plain table, and
+/// whether we are a member of the role. `$3`: fail unless the ledger is plain, for it is read next.
+const LOOK: &str = "(name, name, boolean) AS SELECT pg_current_xact_id(), n.oid, c.oid IS NOT NULL, obj_description(c.oid, 'pg_class'), to_regclass('labctl_ledger.schemas') IS NOT NULL, \
+     CASE WHEN coalesce(c.relkind = 'r' AND NOT c.relrowsecurity, true) THEN true WHEN $3 THEN ('not plain: ' || c.oid::text)::boolean ELSE false END, \
+     pg_has_role(current_user, r.oid, 'USAGE') AND CASE WHEN current_setting('server_version_num')::int >= 160000 \
+     THEN pg_has_role(current_user, r.oid, 'SET') ELSE true END \
+     FROM pg_roles r LEFT JOIN pg_namespace n ON n.nspname = $1 LEFT JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = 'labctl_migrations' \
+     WHERE r.rolname = $2";
+
+/// Opens the transaction, takes the schema's lock, and looks. A ledger that must be there is read in the same round trip; where that fails,
+/// it is looked more closely why.
 async fn begin(db: &mut Connection, job: &Job<'_>) -> Result<Seen, Fault> {
-    let name = Literal::new(job.schema.name())?;
-    let open = format!(
+    db.prepare("labctl_look", LOOK).await?;
+    if matches!(job.ledger, Ledger::Of { .. }) {
+        match open(db, job, true).await {
+            // No ledger, or none that may be read; or a migration took all prepared statements away.
+            Err(fault) if matches!(fault.code.as_str(), "42P01" | "22P02" | "26000") => db.rollback().await?,
+            other => return other,
+        }
+    }
+    open(db, job, false).await
+}
+
+async fn open(db: &mut Connection, job: &Job<'_>, at_once: bool) -> Result<Seen, Fault> {
+    let (name, role) = (Literal::new(job.schema.name())?, Literal::new(job.role.name())?);
+    let read = format!("SELECT folder, version, name, checksum FROM {}.{} ORDER BY position", job.schema, ledger::TABLE);
+    let mut script = format!(
         "BEGIN; SET LOCAL lock_timeout = {}; SET LOCAL statement_timeout = '10min'; \
-         SELECT pg_try_advisory_xact_lock(hashtext('labctl:migrate'), hashtext({name}))::text",
+         SELECT pg_try_advisory_xact_lock(hashtext('labctl:migrate'), hashtext({name})); EXECUTE labctl_look ({name}, {role}, {at_once})",
         job.lock_timeout.as_millis()
     );
+    if at_once {
+        script.push_str("; ");
+        script.push_str(&read);
+    }
     db.in_transaction(true);
-    let answers = db.script("postgres:pg_try_advisory_xact_lock", open).await?;
-    if answers.get(3).and_then(|rows| rows.first()).map(Vec::as_slice) != Some(&[Some("true".to_owned())]) {
+    let answers = db.script("postgres:labctl_migrations", script).await?;
+    let first = |n: usize| answers.get(n).and_then(|rows| rows.first()).map(Vec::as_slice);
+    if first(3) != Some(&[Some("t".to_owned())]) {
         return Err(Fault::busy(CALL, "55P03", format!("another session is migrating the schema {}", job.schema)));
     }
-    // The same text for every schema, so that the server plans it once per connection.
-    let look = "SELECT pg_current_xact_id()::text, n.oid::bigint, c.oid IS NOT NULL, obj_description(c.oid, 'pg_class'), to_regclass($3) IS NOT NULL, \
-         coalesce(c.relkind = 'r' AND NOT c.relrowsecurity, true), pg_has_role(current_user, r.oid, 'USAGE') AND CASE WHEN current_setting('server_version_num')::int >= 160000 \
-         THEN pg_has_role(current_user, r.oid, 'SET') ELSE true END \
-         FROM pg_roles r LEFT JOIN pg_namespace n ON n.nspname = $1 LEFT JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = $4 WHERE r.rolname = $2";
-    let look = sqlx::query_as(look).bind(job.schema.name()).bind(job.role.name()).bind(central::TABLE).bind(ledger::TABLE);
-    let Some((transaction, oid, has_ledger, owner, central, plain, member)) = db.optional::<Looked>("postgres:pg_class", look).await? else {
+    let Some([Some(transaction), oid, has_ledger, owner, central, plain, member]) = first(4) else {
         return Err(Fault::refused(CALL, "42704", format!("the migration role {} does not exist", job.role)));
     };
-    let Some(oid) = oid.and_then(|oid| u32::try_from(oid).ok()) else {
+    let Some(oid) = oid.as_ref().and_then(|oid| oid.parse::<u32>().ok()) else {
         return Err(Fault::refused(CALL, "3F000", format!("the schema {} does not exist", job.schema)).hint("`labctl tenant apply ID` makes it again"));
     };
-    if !central {
+    let holds = |value: &Option<String>| value.as_deref() == Some("t");
+    if !holds(central) {
         // Opened in a transaction of its own; ours begins anew.
-        db.script("postgres:ROLLBACK", "ROLLBACK".to_owned()).await?;
-        db.in_transaction(false);
+        db.rollback().await?;
         return Err(Fault::busy(CALL, NO_CENTRAL, "the central ledger is not there yet"));
     }
-    if !plain {
+    if !holds(plain) {
         // Reading a view or a policy's table would run its owner's functions with the administrator's rights.
         return Err(Fault::refused(CALL, "not_a_ledger", format!("{}.{} is not a plain table, and is not read", job.schema, ledger::TABLE)));
     }
-    let read = format!("SELECT folder, version, name, checksum FROM {}.{} ORDER BY position", job.schema, ledger::TABLE);
-    let mut seen = Seen { transaction, member, oid, applied: Vec::new() };
+    let mut seen = Seen { transaction: transaction.clone(), member: holds(member), oid, applied: Vec::new(), make: None };
     match job.ledger {
-        Ledger::Of { .. } if !has_ledger => {
+        Ledger::Of { .. } if !holds(has_ledger) => {
             return Err(Fault::refused(CALL, "42P01", format!("the schema {} has no ledger", job.schema))
                 .hint(format!("`labctl tenant apply {}` looks at all the tenant has, and makes what is missing", job.tenant)));
         }
@@ -214,19 +271,14 @@ async fn begin(db: &mut Connection, job: &Job<'_>) -> Result<Seen, Fault> {
                 return Err(Fault::refused(CALL, "foreign", format!("the ledger in {} belongs to {whose}, not to {address} of this registry", job.schema)));
             }
         }
-        Ledger::Make { comment } if !has_ledger => make(db, job, &mut seen, comment).await?,
+        Ledger::Make { comment } if !holds(has_ledger) => {
+            seen.make = Some(ledger::making(job.schema, &Ident::new(db.user())?, comment)?);
+            return Ok(seen);
+        }
         Ledger::Make { .. } => {}
     }
-    seen.applied = steps(db.script("postgres:labctl_migrations", read).await?.first());
+    seen.applied = if at_once { steps(answers.get(5)) } else { steps(db.script("postgres:labctl_migrations", read).await?.first()) };
     Ok(seen)
-}
-
-async fn make(db: &mut Connection, job: &Job<'_>, seen: &mut Seen, comment: &str) -> Result<(), Fault> {
-    let grant = if seen.member { String::new() } else { format!("GRANT {} TO CURRENT_USER; ", job.role) };
-    db.execute("postgres:SET", format!("{grant}SET LOCAL ROLE {}; SET LOCAL search_path = {}", job.role, job.schema)).await?;
-    ledger::open(db, job.schema, comment).await?;
-    let revoke = if seen.member { String::new() } else { format!("; REVOKE {} FROM CURRENT_USER", job.role) };
-    db.execute("postgres:RESET ROLE", format!("RESET ROLE{revoke}")).await
 }
 
 fn named(step: &Step, mut fault: Fault) -> Fault {
@@ -241,11 +293,6 @@ fn text<'l>(library: &'l Library, step: &Step) -> Result<&'l super::File, Fault>
     library
         .file(&step.checksum)
         .ok_or_else(|| Fault::refused(CALL, "no_text", format!("the text of {step} ({}) is not among this stack's migrations", short(&step.checksum))))
-}
-
-/// The last row of the last statement.
-fn last(answers: &[Rows]) -> Option<&[Option<String>]> {
-    answers.last().and_then(|rows| rows.last()).map(Vec::as_slice)
 }
 
 fn steps(rows: Option<&Rows>) -> Vec<Step> {
@@ -274,10 +321,9 @@ impl Entries {
     fn add(&mut self, step: &Step) -> Result<(), Fault> {
         let (folder, name, checksum) = (Literal::new(&step.folder)?, Literal::new(&step.name)?, Literal::new(&step.checksum)?);
         let table = &self.table;
-        let between = if self.sql.is_empty() { "" } else { "; " };
         self.sql.push_str(&format!(
-            "{between}INSERT INTO {table} (position, folder, version, name, checksum) \
-             SELECT coalesce(max(position), 0) + 1, {folder}, {}, {name}, {checksum} FROM {table}",
+            "INSERT INTO {table} (position, folder, version, name, checksum) \
+             SELECT coalesce(max(position), 0) + 1, {folder}, {}, {name}, {checksum} FROM {table}; ",
             step.version
         ));
         self.applied.push(step.clone());
@@ -318,8 +364,8 @@ async fn alone(db: &mut Connection, job: &Job<'_>, step: &Step, library: &Librar
     if there != makes.then_some(true) {
         return Err(Fault::refused(CALL, "invalid_index", format!("{step}: the index {index} is not {}", if makes { "valid" } else { "gone" })));
     }
-    // Membership ends in the transaction that records.
-    db.execute("postgres:RESET ROLE", "RESET ROLE".to_owned()).await?;
+    // Membership ends in the transaction that records. Nothing of the schema's is called with the administrator's rights.
+    db.execute("postgres:RESET ROLE", "RESET ROLE; SET search_path = pg_catalog".to_owned()).await?;
     let mut seen = begin(db, job).await?;
     seen.member = false;
     let mut entries = Entries::after(job, &seen);
@@ -327,7 +373,7 @@ async fn alone(db: &mut Connection, job: &Job<'_>, step: &Step, library: &Librar
         entries.add(step)?;
     }
     let central = central::write(job.schema, seen.oid, job.tenant, &entries.applied)?;
-    let insert = if entries.sql.is_empty() { String::new() } else { format!("SET LOCAL ROLE {role}; {}; RESET ROLE; ", entries.sql) };
+    let insert = if entries.sql.is_empty() { String::new() } else { format!("SET LOCAL ROLE {role}; {}RESET ROLE; ", entries.sql) };
     let unlock = lock.replace("pg_try_advisory_lock", "pg_advisory_unlock");
     db.script(CALL, format!("{insert}REVOKE {role} FROM CURRENT_USER; {central}; COMMIT; {unlock}")).await?;
     db.in_transaction(false);

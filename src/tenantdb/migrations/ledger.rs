@@ -111,36 +111,40 @@ pub fn version(steps: &[Step]) -> String {
     }
 }
 
-/// Makes the ledger, in the caller's transaction, in which the migration role is in force; only that role writes to it, and the
+/// Statements that make the ledger, in a transaction in which the migration role is in force; only that role writes to it, and the
 /// administrator reads it.
-pub(super) async fn open(db: &mut Connection, schema: &Ident, comment: &str) -> Result<(), Fault> {
+///
+/// # Errors
+/// Refused when the comment cannot be a text.
+pub(super) fn making(schema: &Ident, admin: &Ident, comment: &str) -> Result<String, Fault> {
     let table = format!("{schema}.{TABLE}");
-    db.execute(
-        "postgres:CREATE TABLE",
-        format!(
-            "CREATE TABLE {table} (
-                position integer PRIMARY KEY,
-                folder text NOT NULL,
-                version integer NOT NULL CHECK (version > 0),
-                name text NOT NULL,
-                checksum text NOT NULL CHECK (checksum ~ '^[0-9a-f]{{64}}$'),
-                applied_at timestamptz NOT NULL DEFAULT clock_timestamp(),
-                UNIQUE (folder, version)
-            );
-            COMMENT ON TABLE {table} IS {}",
-            Literal::new(comment)?
-        ),
-    )
-    .await?;
-    // The schema's default privileges have just let the application write to it.
-    let rights = "SELECT DISTINCT r.rolname::text FROM pg_class c, aclexplode(c.relacl) a JOIN pg_roles r ON r.oid = a.grantee \
-                  WHERE c.oid = $1::regclass AND a.grantee <> c.relowner";
-    for (role,) in db.all::<(String,)>("postgres:aclexplode", sqlx::query_as(rights).bind(&table)).await? {
-        db.execute("postgres:REVOKE", format!("REVOKE ALL ON {table} FROM {}", Ident::new(&role)?)).await?;
-    }
-    // So that looking, later, needs no membership: looking never writes.
-    let admin = Ident::new(db.user())?;
-    db.execute("postgres:GRANT", format!("GRANT SELECT ON {table} TO {admin}")).await
+    // The schema's default privileges let the application write to what the migration role makes: here it shall not. And the administrator
+    // reads, so that looking, later, needs no membership: looking never writes.
+    let rights = format!(
+        "DECLARE other text; BEGIN \
+         FOR other IN SELECT DISTINCT r.rolname FROM pg_class c, aclexplode(c.relacl) a JOIN pg_roles r ON r.oid = a.grantee \
+             WHERE c.oid = {}::regclass AND a.grantee <> c.relowner LOOP \
+             EXECUTE format({}, other); \
+         END LOOP; END",
+        Literal::new(&table)?,
+        Literal::new(&format!("REVOKE ALL ON {} FROM %I", table.replace('%', "%%")))?,
+    );
+    Ok(format!(
+        "CREATE TABLE {table} (
+            position integer PRIMARY KEY,
+            folder text NOT NULL,
+            version integer NOT NULL CHECK (version > 0),
+            name text NOT NULL,
+            checksum text NOT NULL CHECK (checksum ~ '^[0-9a-f]{{64}}$'),
+            applied_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+            UNIQUE (folder, version)
+        );
+        COMMENT ON TABLE {table} IS {};
+        DO {};
+        GRANT SELECT ON {table} TO {admin}",
+        Literal::new(comment)?,
+        Literal::new(&rights)?
+    ))
 }
 
 /// Drops the ledger and forgets the schema in the central one; what the migrations made stays, and goes with the schema. Absent is success.
