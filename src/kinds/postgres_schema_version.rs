@@ -102,7 +102,14 @@ impl Kind for PostgresSchemaVersion {
                 let differs = (!state.central && todo.is_empty()).then(|| Change::new("central_ledger", "differs", "as the schema's own"));
                 Diff::of(renamed.into_iter().chain(todo.into_iter().map(|step| Change::new(step.to_string(), "pending", "applied"))).chain(differs))
             }
-            Err(wrong) => Diff::Forbidden(format!("{wrong}; put the files back as they were and add a new one for what shall change")),
+            Err(wrong) => {
+                // A module's tables hold data: it is the application that stops offering it.
+                let back = match state.applied.iter().find(|a| !target.spec.migrations.iter().any(|w| w.folder == a.folder)) {
+                    Some(gone) => format!("a module stays among the tenant's modules as long as its tables are there: name `{}` again", gone.folder),
+                    None => "put the files back as they were and add a new one for what shall change".to_owned(),
+                };
+                Diff::Forbidden(format!("{wrong}; {back}"))
+            }
         }
     }
 

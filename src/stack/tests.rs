@@ -219,6 +219,8 @@ fn the_tiers_keep_the_numbers_of_the_guide() {
     assert_eq!(
         isolation,
         [
+            "clinicx standard: schema",
+            "clinicx enterprise: database",
             "labcloud trial: schema",
             "labcloud standard: schema",
             "labcloud enterprise: database",

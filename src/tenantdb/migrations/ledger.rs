@@ -67,10 +67,16 @@ pub type To = std::collections::BTreeMap<String, u32>;
 ///
 /// # Errors
 /// The difference in words, when history cannot be continued: a file changed after it was applied, is missing, or came in before one that
-/// was applied already.
+/// was applied already. Of a folder of which nothing is wanted any more, as of a module taken away, the last file stands for all.
 pub fn pending<'a>(applied: &[Step], wanted: &'a [Step], to: &To) -> Result<Vec<&'a Step>, String> {
     let mut wrong = Vec::new();
-    for done in applied {
+    for (at, done) in applied.iter().enumerate() {
+        if !wanted.iter().any(|w| w.folder == done.folder) {
+            if !applied[at + 1..].iter().any(|later| later.folder == done.folder) {
+                wrong.push(format!("`{}` was applied up to V{}, and none of its files is wanted any more", done.folder, done.version));
+            }
+            continue;
+        }
         match wanted.iter().find(|w| w.folder == done.folder && w.version == done.version) {
             None => wrong.push(format!("{done} was applied and is missing now")),
             Some(w) if w.checksum != done.checksum => {
@@ -200,9 +206,10 @@ mod tests {
     #[test]
     fn a_rewritten_history_is_refused_with_the_difference() {
         let applied = steps(&[("core", 1, "a"), ("core", 3, "c")]);
-        let rows: [(Rows<'_>, &str); 3] = [
+        let rows: [(Rows<'_>, &str); 4] = [
             (&[("core", 1, "z"), ("core", 3, "c")], "core/V1__x was changed after it was applied (was a, is z)"),
             (&[("core", 1, "a")], "core/V3__x was applied and is missing now"),
+            (&[("dental", 1, "a")], "`core` was applied up to V3, and none of its files is wanted any more"),
             (&[("core", 1, "a"), ("core", 2, "b"), ("core", 3, "c")], "core/V2__x comes in before core/V3__x, which was applied already"),
         ];
         for (wanted, text) in rows {
