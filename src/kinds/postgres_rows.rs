@@ -80,7 +80,7 @@ impl Kind for PostgresRows {
     /// As other things in a database.
     const LIMIT: Limit = Limit { api: "postgres", per_second: 200.0, burst: 200, concurrency: 8 };
     const TIMING: Timing = Timing::secs(1, 900);
-    const OUTPUTS: &'static [&'static str] = &["schema", "database", "version"];
+    const OUTPUTS: &'static [&'static str] = &["schema", "database"];
 
     fn suspended(&self, spec: Spec, _level: Suspension) -> Spec {
         Spec { read_only: true, ..spec }
@@ -187,8 +187,8 @@ impl Kind for PostgresRows {
         Ready::Ready
     }
 
-    fn outputs(&self, target: &Target<'_, Spec>, _id: &str, state: &State) -> Outputs {
-        let own = [("schema", &target.spec.system.schema), ("database", &target.spec.database), ("version", &state.version)];
+    fn outputs(&self, target: &Target<'_, Spec>, _id: &str, _state: &State) -> Outputs {
+        let own = [("schema", &target.spec.system.schema), ("database", &target.spec.database)];
         own.map(|(key, value)| (key.to_owned(), value.clone())).into()
     }
 }

@@ -38,7 +38,7 @@ use crate::engine::kind::Tags;
 
 const CALL: &str = "postgres:system schema";
 /// The function that says whose rows the session's role may see: the default of the columns that say whose a row is.
-const TENANT: &str = "labctl_tenant";
+pub const TENANT: &str = "labctl_tenant";
 /// The comments of the group roles have this key: a login's membership in one is its admission's matter, not the role's.
 pub(super) const GROUP: &str = "labctl:group";
 
@@ -230,4 +230,34 @@ async fn close(db: &mut Connection) -> Result<(), Fault> {
         db.execute("postgres:REVOKE", format!("REVOKE ALL ON DATABASE {} FROM PUBLIC", Ident::new(&database)?)).await?;
     }
     Ok(())
+}
+
+/// A table of tenants' rows, as one of them sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    /// The table.
+    pub table: String,
+    /// Whether there are rows that this session sees.
+    pub has_rows: bool,
+    /// Whether the server has counted the table's rows, everybody's.
+    pub analysed: bool,
+}
+
+/// The tables of tenants' rows that are there, as this session sees them. Those with rows come first.
+///
+/// # Errors
+/// As the statements' faults.
+pub async fn seen(db: &mut Connection, shared: &Shared) -> Result<Vec<Seen>, Fault> {
+    let sql = "SELECT c.relname::text, c.reltuples > 0 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+               WHERE n.nspname = $1 AND c.relkind IN ('r', 'p') AND c.relname = ANY ($2) ORDER BY 1";
+    let tables: Vec<&str> = shared.rows.keys().map(String::as_str).collect();
+    let tables: Vec<(String, bool)> = db.all("postgres:pg_class", sqlx::query_as(sql).bind(&shared.schema).bind(tables)).await?;
+    let schema = Ident::new(&shared.schema)?;
+    let mut all = Vec::new();
+    for (table, analysed) in tables {
+        let rows: Vec<(bool,)> = db.select("postgres:SELECT", format!("SELECT EXISTS (SELECT FROM {schema}.{})", Ident::new(&table)?)).await?;
+        all.push(Seen { has_rows: rows.first().is_some_and(|(yes,)| *yes), table, analysed });
+    }
+    all.sort_by_key(|s| !s.has_rows);
+    Ok(all)
 }
