@@ -79,6 +79,7 @@ impl Ground<'_> {
             to: &To::new(),
             ledger: Ledger::Make { comment: &comment, baseline: &[] },
             lock_timeout: apply::LOCK_TIMEOUT,
+            shared: None,
         };
         apply::migrate(&mut db, &job, library).await.map(drop)
     }

@@ -17,6 +17,7 @@ mod kms_key;
 mod log_group;
 mod postgres_database;
 mod postgres_role;
+mod postgres_rows;
 mod postgres_schema;
 mod postgres_schema_version;
 mod rds_cluster;
@@ -49,6 +50,7 @@ pub static KINDS: Kinds<Cx> = &[
     &log_group::LogGroup,
     &postgres_database::PostgresDatabase,
     &postgres_role::PostgresRole,
+    &postgres_rows::PostgresRows,
     &postgres_schema::PostgresSchema,
     &postgres_schema_version::PostgresSchemaVersion,
     &rds_cluster::RdsCluster,

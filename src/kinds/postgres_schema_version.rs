@@ -178,6 +178,7 @@ async fn migrate(cx: &Cx, target: &Target<'_, Spec>) -> Result<(), Fault> {
         to: &ledger::To::new(),
         ledger: Ledger::Make { comment: &comment, baseline: &spec.baseline },
         lock_timeout: apply::LOCK_TIMEOUT,
+        shared: None,
     };
     apply::migrate(&mut db, &job, &cx.migrations).await.map(drop)
 }

@@ -3,7 +3,7 @@
 //! Hosts are asked at once, each once for all its tenants, each database once for all its schemas. One that cannot be reached is told of,
 //! and the rest is shown.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use chrono::{DateTime, Utc};
@@ -16,7 +16,7 @@ use super::site::Site;
 use crate::engine::fault::Fault;
 use crate::registry::data::TenantData;
 use crate::registry::{TenantFilter, TenantStatus};
-use crate::stack::TENANT_MIGRATIONS;
+use crate::stack::{SYSTEM_MIGRATIONS, TENANT_MIGRATIONS};
 use crate::tenantdb::watch::{self, SchemaUse, Server};
 use crate::tenantdb::{Host, MAINTENANCE};
 
@@ -53,11 +53,12 @@ pub struct TenantHealth {
     pub database: Option<String>,
     /// The schema.
     pub schema: Option<String>,
-    /// Its schema with indexes and TOAST; its whole database where it has one of its own.
+    /// Its schema with indexes and TOAST; its whole database where it has one of its own. None where it has rows in tables it shares: only
+    /// the tenant itself sees which are its own.
     pub bytes: Option<i64>,
     /// Its logins and their sessions.
     pub connections: Vec<LoginUse>,
-    /// The version of its schema, as its ledger says.
+    /// The version of its schema, or of the tables it shares, as the ledger there says.
     pub version: Option<String>,
     /// How far its schema was when it was taken over; none for one that labctl made.
     pub baseline: Option<String>,
@@ -136,6 +137,8 @@ struct Placed {
     database: String,
     schema: String,
     own_database: bool,
+    /// The schema is all its neighbours' too.
+    rows: bool,
     logins: Vec<String>,
 }
 
@@ -143,13 +146,18 @@ impl Placed {
     /// None where the record has no schema, or cannot be read.
     fn of(data: &TenantData) -> Option<Self> {
         let text = |spec: &Value, key: &str| spec[key].as_str().map(ToOwned::to_owned);
-        let schema = data.resources.iter().find(|r| r.kind == "postgres_schema")?;
+        let of_kind = |kind: &str| data.resources.iter().find(|r| r.kind == kind);
+        let (place, schema, rows) = match (of_kind("postgres_schema"), of_kind("postgres_rows")) {
+            (Some(own), _) => (own, &own.spec["name"], false),
+            (None, shared) => (shared?, &shared?.spec["system"]["schema"], true),
+        };
         let roles = data.resources.iter().filter(|r| r.kind == "postgres_role" && r.spec["login"] == true);
         Some(Self {
-            host: serde_json::from_value(schema.spec["host"].clone()).ok()?,
-            database: text(&schema.spec, "database")?,
-            schema: text(&schema.spec, "name")?,
+            host: serde_json::from_value(place.spec["host"].clone()).ok()?,
+            database: text(&place.spec, "database")?,
+            schema: schema.as_str()?.to_owned(),
             own_database: data.resources.iter().any(|r| r.kind == "postgres_database"),
+            rows,
             logins: roles.filter_map(|r| text(&r.spec, "name")).collect(),
         })
     }
@@ -183,10 +191,11 @@ pub async fn look(site: &Site, filter: &TenantFilter) -> Result<Fleet, OpError> 
         let Some(answer) = answers.get(endpoint) else { continue };
         fleet.warnings.extend(warnings(endpoint, answer, places));
         let server = answer.server.as_ref();
+        let shared: BTreeSet<(String, String)> = places.iter().filter(|p| p.rows).map(|p| (p.database.clone(), p.schema.clone())).collect();
         fleet.hosts.push(HostHealth {
             endpoint: (*endpoint).to_owned(),
             tenants: places.len(),
-            schemas: server.map(|_| answer.schemas.len()),
+            schemas: server.map(|_| answer.schemas.keys().filter(|key| !shared.contains(key)).count()),
             connections: server.map(|s| s.connections),
             max_connections: server.map(|s| s.max_connections),
             locks: server.map(|s| s.locks),
@@ -212,7 +221,10 @@ async fn ask(site: &Site, host: &Host, places: &[&Placed]) -> Answer {
     };
     let mut databases: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     for place in places {
-        databases.entry(&place.database).or_default().push(place.schema.clone());
+        let names: &mut Vec<String> = databases.entry(&place.database).or_default();
+        if !names.contains(&place.schema) {
+            names.push(place.schema.clone());
+        }
     }
     let asked = databases.iter().map(|(database, names)| async move {
         let asked = async {
@@ -259,6 +271,8 @@ fn tenant(site: &Site, data: &TenantData, place: Option<&Placed>, answers: &BTre
     let slow = place.zip(answer).and_then(|(p, a)| a.slow.get(&p.database)?.as_ref());
     let bytes = match (place, server) {
         (Some(p), Some(s)) if p.own_database => s.databases.get(&p.database).and_then(|d| d.bytes),
+        // Nobody but the tenant sees which rows of a shared table are its own.
+        (Some(p), _) if p.rows => None,
         _ => schema.and_then(|s| s.bytes),
     };
     let versions = schema.filter(|s| s.bytes.is_some()).map(|s| &s.versions);
@@ -274,8 +288,8 @@ fn tenant(site: &Site, data: &TenantData, place: Option<&Placed>, answers: &BTre
         connections: used.iter().map(|(login, u)| LoginUse { login: (*login).clone(), connections: u.connections, limit: u.limit }).collect(),
         version: versions.map(words),
         baseline: schema.filter(|s| !s.baseline.is_empty()).map(|s| words(&s.baseline)),
-        pending: versions.and_then(|v| pending(site, data, v)),
-        active_at: used.iter().filter_map(|(_, u)| u.active_at).chain(schema.and_then(|s| s.scanned_at)).max(),
+        pending: versions.and_then(|v| pending(site, data, v, place.is_some_and(|p| p.rows))),
+        active_at: used.iter().filter_map(|(_, u)| u.active_at).chain(schema.filter(|_| place.is_some_and(|p| !p.rows)).and_then(|s| s.scanned_at)).max(),
         slow_statements: slow.map(|by_role| place.iter().flat_map(|p| &p.logins).filter_map(|l| by_role.get(l)).sum()),
     }
 }
@@ -290,9 +304,12 @@ fn words(versions: &BTreeMap<String, u32>) -> String {
 }
 
 /// Migrations of its stack, as it is today, that a tenant does not have.
-fn pending(site: &Site, data: &TenantData, versions: &BTreeMap<String, u32>) -> Option<usize> {
+fn pending(site: &Site, data: &TenantData, versions: &BTreeMap<String, u32>, rows: bool) -> Option<usize> {
     let stack = site.stacks.get(&data.tenant.stack)?;
-    let wanted = stack.migrations.iter().filter(|m| m.folder == TENANT_MIGRATIONS || data.modules.contains(&m.folder));
+    let wanted = stack
+        .migrations
+        .iter()
+        .filter(|m| if rows { m.folder == SYSTEM_MIGRATIONS } else { m.folder == TENANT_MIGRATIONS || data.modules.contains(&m.folder) });
     Some(wanted.filter(|m| versions.get(&m.folder).is_none_or(|v| m.version > *v)).count())
 }
 

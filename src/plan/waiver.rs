@@ -85,7 +85,10 @@ mod tests {
         Allowed { waiver, resource: resource.to_owned(), field: field.map(ToOwned::to_owned), until: DateTime::UNIX_EPOCH }
     }
 
-    fn split(difference: Difference, all: &[Allowed]) -> (Vec<Vec<String>>, Vec<(i32, Vec<String>)>) {
+    type Fields = Vec<String>;
+
+    /// The fields of what is left, and of what is allowed by which waiver.
+    fn split(difference: Difference, all: &[Allowed]) -> (Vec<Fields>, Vec<(i32, Fields)>) {
         let names = |d: &Difference| d.fields.iter().map(|f| f.field.clone()).collect::<Vec<_>>();
         let (drift, waived) = Drift { differences: vec![difference], bookkeeping: Vec::new() }.without(all);
         (drift.differences.iter().map(names).collect(), waived.iter().map(|w| (w.waiver, names(&w.difference))).collect())

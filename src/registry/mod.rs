@@ -45,6 +45,7 @@ pub mod process;
 pub mod resolve;
 pub mod resources;
 pub mod revisions;
+pub mod rows;
 pub mod tenants;
 pub mod waivers;
 

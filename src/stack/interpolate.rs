@@ -202,6 +202,7 @@ impl Scope<'_> {
             "product" => Some(Value::from(self.stack.product.as_str())),
             "version" => Some(Value::from(self.stack.version.as_str())),
             "migrations" => Some(self.migrations.clone()),
+            "system" => self.stack.shared(),
             _ => None,
         }
     }
@@ -236,7 +237,7 @@ impl Scope<'_> {
             "names" => (format!("there is no name `{rest}`"), did_you_mean(rest, names::keys())),
             "platform" => (format!("the platform does not say `{rest}`"), format!("add `{rest}` to the platform of this profile")),
             "tier" => (format!("the tier {} has no setting `{rest}`", self.spec.tier), did_you_mean(rest, self.settings.keys().map(String::as_str))),
-            "stack" => (format!("a stack has no `{rest}`"), did_you_mean(rest, ["name", "product", "version", "migrations"])),
+            "stack" => (format!("a stack has no `{rest}`"), did_you_mean(rest, ["name", "product", "version", "migrations", "system"])),
             _ => {
                 let all: BTreeSet<&str> = self.stack.variables.keys().chain(self.tier.variables.keys()).map(String::as_str).collect();
                 (format!("there is no variable `{rest}` in the tier {}", self.spec.tier), did_you_mean(rest, all.iter().copied()))

@@ -7,7 +7,8 @@ use std::path::Path;
 use include_dir::{Dir, include_dir};
 use serde_json::Value;
 
-use super::migrations;
+use super::migrations::{self, SYSTEM, TENANT};
+use super::system;
 use super::template::{Bound, Isolation, Key, ResourceTemplate, Stack, TierTemplate};
 use crate::spec::Tier;
 use crate::spec::problem::{Invalid, Place, Problem, Source, did_you_mean};
@@ -151,8 +152,12 @@ fn stack(root: &str, name: &str, files: &Files, problems: &mut Vec<Problem>) -> 
         let mut inner = Fields::new(&entry.node, "a module");
         let description = inner.text("description").map_or_else(String::new, |said| said.value.to_owned());
         problems.extend(inner.done(|_| None));
+        if [SYSTEM, TENANT].contains(&entry.key.as_str()) {
+            problems.push(Problem::new("stack::module", &entry.place, format!("`{}` is the name of another folder of migrations", entry.key)));
+        }
         modules.push((entry.key.clone(), description));
     }
+    let shared = system::read(&mut fields, problems);
     let mut tiers = BTreeMap::new();
     for entry in fields.table("tiers").map_or(&[] as &[Entry], |said| said.value) {
         match Tier::ALL.into_iter().find(|t| t.as_str() == entry.key) {
@@ -170,7 +175,10 @@ fn stack(root: &str, name: &str, files: &Files, problems: &mut Vec<Problem>) -> 
     }
     duplicates(&resources, problems);
     let migrations = migrations::list(&format!("{root}/{name}"), files, &modules, problems);
-    Stack { name: name.to_owned(), product, version, description, log_group_prefix, variables, modules, tiers, resources, migrations }
+    let stack =
+        Stack { name: name.to_owned(), product, version, description, log_group_prefix, variables, modules, tiers, resources, system: shared, migrations };
+    system::judge(&stack, &Place::File(format!("{root}/{name}/stack.toml")), problems);
+    stack
 }
 
 fn no_such_tier(name: &str, place: &Place) -> Problem {

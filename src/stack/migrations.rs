@@ -1,5 +1,5 @@
-//! The migrations of a stack: `migrations/tenant/V1__name.sql` for every tenant, `migrations/modules/<module>/…` for those
-//! with the module.
+//! The migrations of a stack: `migrations/tenant/V1__name.sql` for every tenant with a schema, `migrations/modules/<module>/…` for those
+//! with the module, `migrations/system/…` once per database for what its tenants share.
 
 use std::collections::BTreeMap;
 
@@ -10,26 +10,29 @@ use crate::spec::problem::{Place, Problem};
 
 /// The folder whose migrations every tenant gets.
 pub const TENANT: &str = "tenant";
+/// The folder whose migrations every database gets once.
+pub const SYSTEM: &str = "system";
 /// Where the modules' folders lie.
 const MODULES: &str = "modules/";
 
-/// Lists the migrations among a stack's files: `tenant` first, then the modules in their order, each by version.
+/// Lists the migrations among a stack's files: `system` and `tenant` first, then the modules in their order, each by version.
 pub(super) fn list(root: &str, files: &BTreeMap<String, String>, modules: &[(String, String)], problems: &mut Vec<Problem>) -> Vec<Migration> {
     let mut found: Vec<Migration> = Vec::new();
     for (path, sql) in files {
         let Some(rest) = path.strip_prefix("migrations/") else { continue };
         let place = Place::File(format!("{root}/{path}"));
-        let hint = "migrations lie in `migrations/tenant/` (every tenant) or `migrations/modules/<module>/` (those with the module)";
+        let hint = "migrations lie in `migrations/tenant/` (every tenant), `migrations/modules/<module>/` (those with the module) or `migrations/system/` (once per database)";
         let Some((folder, file)) = rest.strip_prefix(MODULES).unwrap_or(rest).split_once('/') else {
             problems.push(Problem::new("stack::migration", &place, "lies in no folder").hint(hint));
             continue;
         };
         // A module's files in the folder of all tenants' would run for every tenant: where a file lies says who gets it.
-        if rest.starts_with(MODULES) == (folder == TENANT) {
+        let plain = [SYSTEM, TENANT].contains(&folder);
+        if rest.starts_with(MODULES) == plain {
             problems.push(Problem::new("stack::migration", &place, format!("`{folder}` is no folder of migrations")).hint(hint));
             continue;
         }
-        if folder != TENANT && !modules.iter().any(|(m, _)| m == folder) {
+        if !plain && !modules.iter().any(|(m, _)| m == folder) {
             problems
                 .push(Problem::new("stack::migration", &place, format!("the stack has no module `{folder}`")).hint("declare it under [modules] in stack.toml"));
             continue;
@@ -41,7 +44,7 @@ pub(super) fn list(root: &str, files: &BTreeMap<String, String>, modules: &[(Str
             None => problems.push(Problem::new("stack::migration", &place, "is not named like `V1__create_tables.sql`")),
         }
     }
-    let rank = |folder: &str| modules.iter().position(|(m, _)| m == folder && folder != TENANT).map_or(0, |i| i + 1);
+    let rank = |folder: &str| if folder == SYSTEM { 0 } else { modules.iter().position(|(m, _)| m == folder && folder != TENANT).map_or(1, |i| i + 2) };
     found.sort_by_key(|m| (rank(&m.folder), m.version));
     for pair in found.windows(2) {
         if (&pair[0].folder, pair[0].version) == (&pair[1].folder, pair[1].version) {
@@ -74,6 +77,8 @@ mod tests {
             "tenant/V10__c.sql",
             "tenant/V2__b.sql",
             "modules/dental/V1__d.sql",
+            "system/V1__s.sql",
+            "modules/system/V1__s.sql",
             "tenant/2__x.sql",
             "dental/V1__y.sql",
             "modules/stray/V1__y.sql",
@@ -85,8 +90,8 @@ mod tests {
         let mut problems = Vec::new();
         let found = list("templates/x", &files, &[("core".into(), String::new()), ("dental".into(), String::new())], &mut problems);
         let order: Vec<_> = found.iter().map(|m| format!("{}/{}", m.folder, m.version)).collect();
-        assert_eq!(order, ["tenant/2", "tenant/10", "dental/1"]);
-        assert_eq!(problems.len(), 5);
+        assert_eq!(order, ["system/1", "tenant/2", "tenant/10", "dental/1"]);
+        assert_eq!(problems.len(), 6);
         assert_eq!(found[0].checksum.len(), 64);
     }
 }

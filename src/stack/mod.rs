@@ -8,6 +8,7 @@
 //! * [`mod@resolve`]: stack × spec × platform → [`Desired`].
 //! * [`tiers`]: what `labctl tier` prints.
 //! * [`migrations`]: the migration files of a stack.
+//! * [`system`]: the tables that tenants of one database share.
 
 mod adoption;
 mod interpolate;
@@ -16,11 +17,12 @@ pub mod migrations;
 pub mod names;
 pub mod overrides;
 pub mod resolve;
+pub mod system;
 pub mod template;
 pub mod tiers;
 
 pub use load::Stacks;
-pub use migrations::TENANT as TENANT_MIGRATIONS;
+pub use migrations::{SYSTEM as SYSTEM_MIGRATIONS, TENANT as TENANT_MIGRATIONS};
 pub use resolve::{Desired, OutputsOf, Resource, resolve};
 pub use template::{Bound, Isolation, Key, Migration, Stack};
 

@@ -58,6 +58,9 @@ const RECIPES: &[Recipe] = &[
     recipe("schema", "tenant_{subdomain_}", postgres("a PostgreSQL schema")),
     recipe("database", "tenant_{id_}", postgres("a PostgreSQL database")),
     recipe("role.{part}", "tenant_{id_}_{part}", postgres("a PostgreSQL role")),
+    // What the tenants of one database share is named after the product.
+    recipe("system_schema", "system_{product_}", postgres("a PostgreSQL schema")),
+    recipe("system_role.{part}", "system_{product_}_{part}", postgres("a PostgreSQL role")),
     recipe("rds_instance", "{product}-{id}-{env}", Rule::new("an RDS instance", 63, rds_name)),
     // A Multi-AZ DB cluster names its instances after itself, with `-instance-N` behind; hence 52 and not 63.
     recipe("rds_cluster", "{product}-{id}-{env}", Rule::new("a Multi-AZ RDS cluster", 52, rds_name)),
@@ -153,6 +156,7 @@ fn fill(pattern: &str, parts: &Parts<'_>, part: &str) -> String {
         let Some(close) = rest[open..].find('}') else { break };
         match &rest[open + 1..open + close] {
             "product" => out.push_str(parts.product),
+            "product_" => out.push_str(&parts.product.replace('-', "_")),
             "env" => out.push_str(parts.environment),
             "id" => out.push_str(parts.id),
             "id_" => out.push_str(&parts.id.replace('-', "_")),

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::adoption;
 use super::interpolate::{Found, Reference, Scope, uses};
 use super::load::Stacks;
+use super::migrations::SYSTEM;
 use super::names::{self, Parts};
 use super::overrides;
 use super::template::{Isolation, Key, Migration, ResourceTemplate, Stack, TierTemplate};
@@ -83,7 +84,10 @@ pub fn resolve(stack: &Stack, spec: &TenantSpec, named_after: &str, platform: &V
     let (used, refused) = check_names(stack, tier, &parts, &templates);
     problems.extend(refused.into_iter().map(|r| name_problem(&r, &of_spec)));
 
-    let migrations: Vec<Migration> = stack.migrations_of(&spec.modules).cloned().collect();
+    let migrations: Vec<Migration> = match tier.isolation {
+        Isolation::Rows => stack.migrations.iter().filter(|m| m.folder == SYSTEM).cloned().collect(),
+        _ => stack.migrations_of(&spec.modules).cloned().collect(),
+    };
     let listed: Value = migrations.iter().map(|m| json!({"folder": m.folder, "version": m.version, "name": m.name, "checksum": m.checksum})).collect();
     let scope = Scope { stack, tier, spec, parts, platform: &platform, settings: &settings, migrations: &listed };
     let present: BTreeSet<&Key> = templates.iter().map(|t| &t.key).collect();

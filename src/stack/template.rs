@@ -6,6 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::system::System;
 use crate::spec::Tier;
 use crate::spec::problem::Place;
 use crate::spec::tree::Node;
@@ -69,6 +70,8 @@ pub struct Stack {
     pub tiers: BTreeMap<Tier, TierTemplate>,
     /// The resources of all tiers, in the order of files and lines.
     pub resources: Vec<ResourceTemplate>,
+    /// What its tenants of one database share.
+    pub system: System,
     /// All migrations, in the order of folders and versions.
     pub migrations: Vec<Migration>,
 }

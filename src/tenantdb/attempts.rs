@@ -3,6 +3,7 @@
 //! A hundred of them take one round trip: the server runs them in a loop, each in a subtransaction that is rolled back even where it
 //! succeeded, and the whole in a transaction that is rolled back too. So a wall that has a hole is found without anybody's data changing.
 
+use futures_util::TryStreamExt as _;
 use sqlx::postgres::{PgDatabaseError, PgSeverity};
 use sqlx::{AssertSqlSafe, Row as _};
 
@@ -102,6 +103,27 @@ impl Connection {
                 self.execute("postgres:ROLLBACK", "ROLLBACK".to_owned()).await?;
                 Ok(outcome)
             }
+        }
+    }
+
+    /// Tries `COPY … TO STDOUT`, and reads what comes: so many pieces, nearly always rows.
+    ///
+    /// # Errors
+    /// When the connection broke.
+    pub async fn attempt_copy_rows(&mut self, statement: &str) -> Result<Outcome, Fault> {
+        const CALL: &str = "postgres:COPY";
+        let link = self.link(CALL)?;
+        let read = async {
+            let mut pieces = link.copy_out_raw(statement).await?;
+            let mut count = 0;
+            while let Some(piece) = pieces.try_next().await? {
+                count += i64::from(!piece.is_empty());
+            }
+            Ok(count)
+        };
+        match read.await {
+            Ok(count) => self.ended(CALL, Ok(Outcome::Done(count))),
+            Err(e) => self.answered(CALL, Err(e)),
         }
     }
 

@@ -11,8 +11,8 @@
 //! * [`adoption`]: a schema that was there before labctl is taken over.
 //! * [`libpq`]: how PostgreSQL's own programs reach a database as labctl does.
 //! * [`census`]: everything on a server, with what its comment says of its owner.
-//! * [`rls`]: row security for tables that tenants share.
-//! * [`row_security`]: the same as a second line in a schema of a tenant's own.
+//! * [`row_security`]: row security as a second line in a schema of a tenant's own.
+//! * [`rls`]: row security for tables that tenants share; [`system`]: those tables, once per database, and who is admitted to them.
 //! * [`targets`] and [`Outcome`]: what a neighbour has by name, and statements that ought to be refused.
 //! * [`migrations`]: numbered SQL files, and the ledger of those applied.
 //! * [`watch`]: what servers and databases report of themselves.
@@ -42,6 +42,7 @@ pub mod rls;
 pub mod roles;
 pub mod row_security;
 pub mod schemas;
+pub mod system;
 pub mod targets;
 pub mod watch;
 

@@ -10,6 +10,8 @@ use crate::engine::fault::Fault;
 
 /// The table of roles, in the schema of the shared tables.
 pub const ROLES: &str = "labctl_row_roles";
+/// The policy's name, on every table.
+pub(super) const POLICY: &str = "own_rows";
 
 /// Makes the table of roles in a schema. Twice is harmless.
 ///
@@ -17,17 +19,27 @@ pub const ROLES: &str = "labctl_row_roles";
 /// As the statements' faults.
 pub async fn prepare(db: &mut Connection, schema: &Ident) -> Result<(), Fault> {
     db.begin().await?;
-    db.execute(
-        "postgres:CREATE TABLE",
-        format!(
-            "CREATE TABLE IF NOT EXISTS {schema}.{ROLES} (role name PRIMARY KEY, tenant text NOT NULL); \
-             ALTER TABLE {schema}.{ROLES} ENABLE ROW LEVEL SECURITY; \
-             DROP POLICY IF EXISTS own_line ON {schema}.{ROLES}; \
-             CREATE POLICY own_line ON {schema}.{ROLES} FOR SELECT USING (role = current_user)"
-        ),
-    )
-    .await?;
+    db.execute("postgres:CREATE TABLE", table(schema)).await?;
     db.commit("postgres:CREATE TABLE").await
+}
+
+/// The statements that make the table of roles. `registry` is whose line it is, where there may be several.
+pub(super) fn table(schema: &Ident) -> String {
+    format!(
+        "CREATE TABLE IF NOT EXISTS {schema}.{ROLES} (role name PRIMARY KEY, tenant text NOT NULL, registry text); \
+         ALTER TABLE {schema}.{ROLES} ENABLE ROW LEVEL SECURITY; \
+         DROP POLICY IF EXISTS own_line ON {schema}.{ROLES}; \
+         CREATE POLICY own_line ON {schema}.{ROLES} FOR SELECT USING (role = current_user)"
+    )
+}
+
+/// The statements that make a table's policy anew, and the only one that counts.
+pub(super) fn policy(schema: &Ident, table: &Ident, column: &Ident) -> String {
+    let own = format!("(SELECT r.tenant FROM {schema}.{ROLES} r WHERE r.role = current_user)");
+    format!(
+        "DROP POLICY IF EXISTS {POLICY} ON {schema}.{table}; \
+         CREATE POLICY {POLICY} ON {schema}.{table} USING ({column} = {own}) WITH CHECK ({column} = {own})"
+    )
 }
 
 /// Says whose a role is. It may read its own line, and no other.
@@ -40,7 +52,7 @@ pub async fn admit(db: &mut Connection, schema: &Ident, role: &Ident, tenant: &s
     db.execute(
         "postgres:INSERT",
         format!(
-            "INSERT INTO {schema}.{ROLES} AS r VALUES ({name}, {tenant}) ON CONFLICT (role) DO UPDATE SET tenant = excluded.tenant; \
+            "INSERT INTO {schema}.{ROLES} AS r (role, tenant) VALUES ({name}, {tenant}) ON CONFLICT (role) DO UPDATE SET tenant = excluded.tenant; \
              GRANT SELECT ON {schema}.{ROLES} TO {role}"
         ),
     )
@@ -80,14 +92,12 @@ pub async fn protect(db: &mut Connection, schema: &Ident, table: &Ident, column:
             return Err(Fault::refused(CALL, "invalid_column", format!("column {column} of {schema}.{table} {is}: it must be text NOT NULL")));
         }
     }
-    let own = format!("(SELECT r.tenant FROM {schema}.{ROLES} r WHERE r.role = current_user)");
     db.begin().await?;
     db.execute(
         CALL,
         format!(
-            "ALTER TABLE {schema}.{table} ENABLE ROW LEVEL SECURITY; ALTER TABLE {schema}.{table} FORCE ROW LEVEL SECURITY; \
-             DROP POLICY IF EXISTS own_rows ON {schema}.{table}; \
-             CREATE POLICY own_rows ON {schema}.{table} USING ({column} = {own}) WITH CHECK ({column} = {own})"
+            "ALTER TABLE {schema}.{table} ENABLE ROW LEVEL SECURITY; ALTER TABLE {schema}.{table} FORCE ROW LEVEL SECURITY; {}",
+            policy(schema, table, column)
         ),
     )
     .await?;

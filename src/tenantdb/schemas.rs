@@ -148,7 +148,7 @@ pub(super) async fn grant(db: &mut Connection, schema: &Ident, database: &Ident,
 
 /// All tenants of a shared database change one catalog row with their right to connect, and PostgreSQL fails the slower of two: they do it one
 /// after the other, last before the commit.
-async fn lock_database_grants(db: &mut Connection) -> Result<(), Fault> {
+pub(super) async fn lock_database_grants(db: &mut Connection) -> Result<(), Fault> {
     let locked = sqlx::query_as("SELECT pg_advisory_xact_lock(hashtext('labctl'), 1) IS NULL");
     db.all::<(bool,)>("postgres:pg_advisory_xact_lock", locked).await.map(drop)
 }

@@ -10,6 +10,8 @@ mod rows;
 mod second_line;
 #[path = "tenant_databases/server.rs"]
 pub mod server;
+#[path = "tenant_databases/shared.rs"]
+pub mod shared;
 #[path = "tenant_databases/tenant.rs"]
 pub mod tenant;
 #[path = "tenant_databases/tls.rs"]

@@ -2,6 +2,8 @@
 
 #[path = "verify/holes.rs"]
 mod holes;
+#[path = "verify/rows.rs"]
+mod rows;
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -7,6 +7,7 @@ use super::outcome::{Told, tell};
 use crate::cli::error::Kind;
 use crate::cli::help::examples;
 use crate::cli::{Cli, CliError, signals};
+use crate::ops::fleet::system::Standing;
 use crate::ops::fleet::waves::{Budget, Waves};
 use crate::ops::fleet::{Options, migrate, sketch};
 use crate::registry::fleet::FleetFilter;
@@ -16,7 +17,8 @@ use crate::stack::migrations::TENANT;
 ///
 /// Each schema is one transaction: the change, its own ledger and the database's central ledger. Who is behind is found with one query per
 /// database. Tenants go in waves, trial tiers first; the canary goes before the first wave, and one failure in it stops the run. A tenant
-/// that somebody else is at work on is skipped, and counts as behind. Ctrl-C pauses; `labctl fleet resume` goes on. The exit code is 0 only
+/// that somebody else is at work on is skipped, and counts as behind. Tables that tenants share go before all of them; where those fail, nothing
+/// else is begun. Ctrl-C pauses; `labctl fleet resume` goes on. The exit code is 0 only
 /// when nobody is behind.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = examples(&[
@@ -143,7 +145,7 @@ pub async fn run(args: Args, cli: &Cli) -> Result<(), CliError> {
     if args.dry_run {
         let found = sketch(&site, &options, &to).await?;
         cli.out.object(&found)?;
-        return if found.todo.is_empty() { Ok(()) } else { Err(CliError::told(Kind::Changes)) };
+        return if found.todo.is_empty() && found.systems.iter().all(|s| s.status == Standing::Current) { Ok(()) } else { Err(CliError::told(Kind::Changes)) };
     }
     let stop = signals::listen(cli);
     let report = migrate(&site, &options, &to, cli.command_line(), &Told::new(cli), stop).await?;

@@ -6,6 +6,7 @@ use crate::cli::error::Kind;
 use crate::cli::messages::Messages;
 use crate::cli::output::{Row, Sheet, View};
 use crate::cli::{Cli, CliError};
+use crate::ops::fleet::system::{Standing, SystemLine};
 use crate::ops::fleet::{Event, Planned, Report, Sketch, Watch};
 use crate::registry::fleet::{FleetEnd, FleetResult, FleetStatus};
 
@@ -31,6 +32,9 @@ impl Told {
 impl Watch for Told {
     fn hear(&self, event: &Event<'_>) {
         match event {
+            Event::System { line } => {
+                self.say.status(format!("What {} share in {} on {}: {} to {}", tenants(line.tenants), line.database, line.host, line.version, line.target));
+            }
             Event::Begun { run, todo, all } => {
                 self.todo.store(*todo, Ordering::Relaxed);
                 self.say.status(format!("Fleet run {run}: {todo} of {all} tenants have something to do"));
@@ -63,6 +67,16 @@ impl Row for FleetResult {
     }
 }
 
+impl Row for SystemLine {
+    const COLUMNS: &'static [&'static str] = &["stack", "host", "database", "schema", "tenants", "status", "version", "target", "why"];
+
+    fn cells(&self) -> Vec<String> {
+        let why = self.fault.as_ref().map(|f| f.message.clone()).unwrap_or_default();
+        let [stack, host, database, schema] = [&self.stack, &self.host, &self.database, &self.schema].map(Clone::clone);
+        vec![stack, host, database, schema, self.tenants.to_string(), self.status.to_string(), self.version.clone(), self.target.clone(), why]
+    }
+}
+
 impl View for Report {
     fn view(&self) -> Sheet {
         let mut sheet = Sheet::new().maybe("run", self.run).field("status", self.status).field("tenants", self.tenants).field("behind", self.behind);
@@ -74,6 +88,7 @@ impl View for Report {
             let counts: Vec<String> = versions.iter().map(|(version, n)| format!("{n} at {version}")).collect();
             sheet = sheet.field(format!("{stack} (to {target})"), counts.join(" · "));
         }
+        let sheet = sheet.rows("Shared tables", &self.systems);
         // Who is there needs no line; those whose turn has not come are counted, and in JSON.
         sheet.rows("Not there", self.results.iter().filter(|r| matches!(r.status, FleetEnd::Failed | FleetEnd::Locked)))
     }
@@ -95,7 +110,7 @@ impl View for Sketch {
         for (stack, target) in &self.targets {
             sheet = sheet.field(format!("{stack} to"), target);
         }
-        sheet.rows("In this order", &self.todo)
+        sheet.rows("Shared tables first", &self.systems).rows("In this order", &self.todo)
     }
 }
 
@@ -105,6 +120,15 @@ impl View for Sketch {
 /// 3 when anybody is behind, 130 when the run was paused.
 pub(in crate::cli) fn tell(cli: &Cli, report: &Report) -> Result<(), CliError> {
     cli.out.object(report)?;
+    if let Some(line) = report.systems.iter().find(|s| s.status == Standing::Failed) {
+        let why = line.fault.as_ref().map(|f| f.message.clone()).unwrap_or_default();
+        let hint = line.fault.as_ref().and_then(|f| f.hint.clone());
+        let told = format!(
+            "what tenants of stack `{}` share in the database `{}` could not be migrated, and nothing else was begun: {why}",
+            line.stack, line.database
+        );
+        return Err(CliError::new(Kind::Stopped, "system_failed", told).hints(hint));
+    }
     let resume = report.run.map(|run| format!("`labctl fleet resume {run}` goes on with the rest"));
     let error = match report.status {
         FleetStatus::Done => return Ok(()),

@@ -4,12 +4,14 @@
 //! schema's ledger, the database's central ledger and the registry's record of the resource come to what `tenant apply` wants, so that it
 //! finds nothing to do. The tenant's lease is held meanwhile, as any verb holds it.
 //!
+//! * [`system`]: what tenants share goes first, or nobody goes.
 //! * [`look`]: who is where, with one query per database.
 //! * [`target`]: where each is to get.
 //! * [`waves`]: in which order, and how many may fail.
 //! * `work`: the hands.
 
 pub mod look;
+pub mod system;
 pub mod target;
 pub mod waves;
 
@@ -30,6 +32,7 @@ use crate::registry::fleet::{FleetEnd, FleetFilter, FleetResult, FleetStatus, Ne
 use crate::registry::{HeldLease, Process};
 use crate::tenantdb::migrations::ledger::To;
 use look::{Ship, Targets};
+use system::{Standing, SystemLine};
 use target::Place;
 use waves::{Budget, Waves, assign};
 use work::Work;
@@ -73,6 +76,11 @@ impl Default for Options {
 /// What goes on.
 #[derive(Debug)]
 pub enum Event<'a> {
+    /// What tenants share is moved on.
+    System {
+        /// Which, and from where.
+        line: &'a SystemLine,
+    },
     /// A run was put on record, or goes on.
     Begun {
         /// Its number.
@@ -124,7 +132,9 @@ pub struct Report {
     pub targets: BTreeMap<String, String>,
     /// How many tenants of each stack are at which version, by the databases' own ledgers.
     pub versions: BTreeMap<String, BTreeMap<String, usize>>,
-    /// Tenants chosen.
+    /// What tenants share, by database; it goes before all tenants.
+    pub systems: Vec<SystemLine>,
+    /// Tenants with schemas chosen.
     pub tenants: usize,
     /// Those who are not where they are to get.
     pub behind: usize,
@@ -147,7 +157,9 @@ pub struct Report {
 pub struct Sketch {
     /// Where each stack's tenants are to get.
     pub targets: BTreeMap<String, String>,
-    /// Tenants chosen.
+    /// What tenants share, by database; it goes before all tenants.
+    pub systems: Vec<SystemLine>,
+    /// Tenants with schemas chosen.
     pub tenants: usize,
     /// Those who are where they are to get.
     pub current: usize,
@@ -186,6 +198,7 @@ fn refused(usage: bool, code: &'static str, why: String, hint: String) -> OpErro
 /// As [`look::choose`].
 pub async fn sketch(site: &Site, options: &Options, to: &To) -> Result<Sketch, OpError> {
     let (ships, targets) = look::choose(site, &options.filter, to).await?;
+    let systems = system::look(site, options, to).await?.into_iter().map(|found| found.line).collect();
     let todo: Vec<&Ship> = ships.iter().filter(|s| s.has_something_to_do()).collect();
     let waves = assign(todo.len(), options.canary, &options.waves);
     let planned = todo.iter().zip(&waves).map(|(s, wave)| Planned {
@@ -198,7 +211,7 @@ pub async fn sketch(site: &Site, options: &Options, to: &To) -> Result<Sketch, O
         target: s.target.goal(),
     });
     let current = ships.len() - todo.len();
-    Ok(Sketch { targets: goals(&targets), tenants: ships.len(), current, may_fail: options.max_failures.of(todo.len()), todo: planned.collect() })
+    Ok(Sketch { targets: goals(&targets), systems, tenants: ships.len(), current, may_fail: options.max_failures.of(todo.len()), todo: planned.collect() })
 }
 
 /// Brings the tenants chosen to their stacks' newest version, or to `to`. Nothing is put on record where nothing is to be done.
@@ -211,9 +224,17 @@ pub async fn migrate(site: &Site, options: &Options, to: &To, command: &str, wat
         return Err(nothing_on_record(site, tenant).await);
     }
     let all = ships.len();
+    let found = system::look(site, options, to).await?;
+    for found in found.iter().filter(|f| f.line.status == Standing::Behind) {
+        watch.hear(&Event::System { line: &found.line });
+    }
+    let systems = system::migrate(site, found, options).await?;
+    if systems.iter().any(|s| s.status == Standing::Failed) {
+        return Ok(Report { systems, ..report(None, FleetStatus::Stopped, &targets, &ships, Vec::new()) });
+    }
     let (todo, current): (Vec<Ship>, Vec<Ship>) = ships.into_iter().partition(Ship::has_something_to_do);
     if todo.is_empty() {
-        return Ok(report(None, FleetStatus::Done, &targets, &current, Vec::new()));
+        return Ok(Report { systems, ..report(None, FleetStatus::Done, &targets, &current, Vec::new()) });
     }
     let assigned = assign(todo.len(), options.canary, &options.waves);
     let rows: Vec<(String, u32, String)> = todo.iter().zip(&assigned).map(|(s, wave)| (s.member.tenant.clone(), *wave, s.version.clone())).collect();
@@ -227,7 +248,7 @@ pub async fn migrate(site: &Site, options: &Options, to: &To, command: &str, wat
     let ended = carry_out(&work, assigned.into_iter().zip(todo).collect()).await;
     let report = conclude(&work, &targets, ended).await;
     release(claim).await;
-    report
+    Ok(Report { systems, ..report? })
 }
 
 /// Goes on with a run: whoever of it is not where it is to get, in the waves they were in.
@@ -353,6 +374,7 @@ fn report(run: Option<i64>, status: FleetStatus, targets: &Targets, fleet: &[Shi
         run,
         status,
         targets: goals(targets),
+        systems: Vec::new(),
         versions,
         tenants: fleet.len(),
         behind: fleet.iter().filter(|s| s.place != Place::There).count(),
@@ -373,7 +395,11 @@ async fn nothing_on_record(site: &Site, tenant: &str) -> OpError {
             false,
             "no_schema",
             format!("tenant `{tenant}` ({}) has no schema on record that could be migrated", found.status),
-            format!("`labctl tenant apply {tenant}` makes what is missing, at the newest version"),
+            if found.isolation == "rows" {
+                format!("its tables are those of all tenants there: `labctl fleet migrate --stack {}` moves them", found.stack)
+            } else {
+                format!("`labctl tenant apply {tenant}` makes what is missing, at the newest version")
+            },
         ),
     }
 }

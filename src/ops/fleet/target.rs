@@ -91,7 +91,7 @@ impl StackTarget {
 
     /// How far to go in every folder, in words.
     pub fn goal(&self) -> String {
-        words(self.to.iter().filter(|(_, v)| **v > 0).map(|(f, v)| (f, *v)).collect())
+        words(self.to.iter().filter(|(f, v)| **v > 0 && *f != crate::stack::SYSTEM_MIGRATIONS).map(|(f, v)| (f, *v)).collect())
     }
 
     /// For tenants with these modules.

@@ -208,6 +208,7 @@ impl<'a> Work<'a> {
             to: &ship.target.to,
             ledger: Ledger::Of { address: &m.address, registry: &self.registry },
             lock_timeout: Duration::from_millis(self.options.lock_timeout_millis),
+            shared: None,
         };
         let mut db = self.site.cx.admin(&host(m), &m.database).await?;
         let done = migrate(&mut db, &job, &self.site.cx.migrations).await?;

@@ -115,6 +115,10 @@ pub const VISIBLE: &[Visible] = &[
         why: "pg_database, pg_roles and pg_stat_activity (without texts of queries) are shared by the server. Isolation `instance` or above hides them",
     },
     Visible {
+        what: "how many rows all tenants together have in a table they share, and the names of those tables",
+        why: "pg_class counts rows of the table as a whole. Whose they are, and what is in them, row security hides, statistics included. Isolation `schema` or above has tables of its own",
+    },
+    Visible {
         what: "NOTIFY messages and advisory locks of the same database",
         why: "channels and lock numbers have no owner and no privileges: an application must put nothing secret into a message, and take no advisory lock for a wall",
     },

@@ -7,6 +7,7 @@ use crate::engine::fault::Fault;
 use crate::engine::kind::{Address, Outputs};
 use crate::kinds::Cx;
 use crate::registry::Resource;
+use crate::tenantdb::system::Shared;
 use crate::tenantdb::{Host, Login};
 
 /// A resource on record, as far as it matters here.
@@ -59,11 +60,45 @@ pub struct Place {
     /// Its tables show their rows to its own roles only, whatever is granted.
     #[serde(default)]
     pub row_security: bool,
+    /// The tables it shares, where its data is rows of them: schema and owner are theirs then.
+    #[serde(skip)]
+    pub shared: Option<Shared>,
+}
+
+/// The same for a tenant with rows in shared tables.
+#[derive(Deserialize)]
+struct RowsPlace {
+    host: Host,
+    database: String,
+    system: Shared,
+    app_role: String,
+    #[serde(default)]
+    readonly_role: Option<String>,
+}
+
+impl From<RowsPlace> for Place {
+    fn from(p: RowsPlace) -> Self {
+        let (schema, owner, migrate) = (p.system.schema.clone(), p.system.owner.clone(), p.system.owner.clone());
+        Self {
+            host: p.host,
+            database: p.database,
+            schema,
+            owner,
+            migrate,
+            app: p.app_role,
+            readonly: p.readonly_role,
+            row_security: false,
+            shared: Some(p.system),
+        }
+    }
 }
 
 impl Place {
-    /// All four roles.
+    /// All roles whose rights are its own: of shared tables, the groups it may be a member of, and not their owner.
     pub fn roles(&self) -> Vec<String> {
+        if let Some(shared) = &self.shared {
+            return [&self.app, &shared.write, &shared.read].into_iter().chain(&self.readonly).cloned().collect();
+        }
         [&self.owner, &self.migrate, &self.app].into_iter().chain(&self.readonly).cloned().collect()
     }
 }
@@ -91,7 +126,9 @@ pub struct Role {
 impl Subject {
     /// Reads what is on record.
     pub fn new(tenant: impl Into<String>, things: Vec<Thing>) -> Self {
-        let place = things.iter().find(|t| t.address.kind == "postgres_schema").and_then(|t| serde_json::from_value(t.spec.clone()).ok());
+        let spec = |kind: &str| things.iter().find(|t| t.address.kind == kind).map(|t| t.spec.clone());
+        let rows = || serde_json::from_value::<RowsPlace>(spec("postgres_rows")?).ok().map(Place::from);
+        let place = spec("postgres_schema").and_then(|spec| serde_json::from_value(spec).ok()).or_else(rows);
         Self { tenant: tenant.into(), things, place }
     }
 

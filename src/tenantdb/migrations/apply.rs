@@ -17,6 +17,7 @@ use crate::tenantdb::comment;
 use crate::tenantdb::connect::{Connection, Rows};
 use crate::tenantdb::quote::{Ident, Literal};
 use crate::tenantdb::row_security::Guard;
+use crate::tenantdb::system::{Shared, walls};
 
 const CALL: &str = "postgres:migrate";
 
@@ -62,6 +63,8 @@ pub struct Job<'a> {
     pub ledger: Ledger<'a>,
     /// How long a statement waits for a lock.
     pub lock_timeout: Duration,
+    /// What tenants share, where that is what the schema holds: its transaction ends with the walls between them.
+    pub shared: Option<&'a Shared>,
 }
 
 /// What came of it.
@@ -158,6 +161,10 @@ async fn turn(db: &mut Connection, job: &Job<'_>, library: &Library, before: &mu
         db.rollback().await?;
         return Ok(next.map_or(Turn::Done(entries.applied), Turn::Alone));
     }
+    if let Some(shared) = job.shared.filter(|_| last.is_some()) {
+        send(db, last.take(), std::mem::take(&mut script)).await?;
+        walls::seal(db, shared).await?;
+    }
     if opened {
         // What these files have made is guarded before anybody sees it.
         if let Some(guard) = seen.guard.as_ref().filter(|_| last.is_some()) {
@@ -178,7 +185,9 @@ async fn turn(db: &mut Connection, job: &Job<'_>, library: &Library, before: &mu
 /// Makes the migration role the one in force, and the schema the one that names without one are looked up in.
 fn act(job: &Job<'_>, seen: &Seen) -> String {
     let grant = if seen.member { String::new() } else { format!("GRANT {} TO CURRENT_USER; ", job.role) };
-    format!("{grant}SET LOCAL ROLE {}; SET LOCAL search_path = {}; ", job.role, job.schema)
+    // A file that would change rows that tenants share sees none of them, and is to be told so.
+    let rows = if job.shared.is_some() { "SET LOCAL row_security = off; " } else { "" };
+    format!("{grant}SET LOCAL ROLE {}; SET LOCAL search_path = {}; {rows}", job.role, job.schema)
 }
 
 /// Stands in the error by which the server ends a script whose file did not keep to its transaction and its role. Files with `COMMIT` or

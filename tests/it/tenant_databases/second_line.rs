@@ -249,6 +249,7 @@ async fn what_a_migration_makes_is_guarded_in_its_own_transaction_whoever_runs_i
     let wanted = [pair.steps.clone(), later[..2].to_vec()].concat();
     let address = pair.a[5].address.to_string();
     let job = Job {
+        shared: None,
         schema: &names[0],
         role: &names[1],
         tenant: "made_a",

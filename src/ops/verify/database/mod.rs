@@ -6,6 +6,7 @@
 
 mod names;
 pub mod probes;
+pub mod rows;
 
 pub use names::{Names, Why};
 
@@ -17,6 +18,7 @@ use crate::tenantdb::quote::Ident;
 use crate::tenantdb::targets::{self, Targets};
 use crate::tenantdb::{Connection, Login, MAINTENANCE, Outcome};
 use probes::PROBES;
+use rows::ROWS;
 
 /// What a probe needs to make sense.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +29,8 @@ pub enum About {
     Roles,
     /// A neighbour in the same database.
     Schema,
+    /// A neighbour in the same tables.
+    Rows,
     /// A neighbour in another database.
     Apart,
 }
@@ -42,6 +46,8 @@ pub enum Way {
     Alone,
     /// As `COPY … TO STDOUT` or `COPY … FROM STDIN`.
     Copy,
+    /// As `COPY … TO STDOUT`, of which something coming out is the breach.
+    CopyRows,
     /// By logging in.
     Login(To),
 }
@@ -95,7 +101,7 @@ impl Probe {
     /// What an outcome proves.
     pub fn judge(&self, outcome: &Outcome) -> Verdict {
         match outcome {
-            Outcome::Done(0) if self.way == Way::Rows => Verdict::Refused,
+            Outcome::Done(0) if matches!(self.way, Way::Rows | Way::CopyRows) => Verdict::Refused,
             Outcome::Done(_) => Verdict::Breach,
             Outcome::Failed { code, .. } if self.refused.contains(&code.as_str()) => Verdict::Refused,
             Outcome::Failed { code, .. } if self.passed.iter().any(|p| code.starts_with(p)) => Verdict::Breach,
@@ -106,7 +112,7 @@ impl Probe {
     /// The answer of a wall that stands, in words.
     pub fn expected(&self) -> String {
         let codes = self.refused.join(" or ");
-        if self.way == Way::Rows { format!("no row, or {codes}") } else { codes }
+        if matches!(self.way, Way::Rows | Way::CopyRows) { format!("no row, or {codes}") } else { codes }
     }
 
     fn finding(&self, tried: &str, by: &str, against: Option<&str>, got: String, verdict: Verdict) -> Finding {
@@ -168,18 +174,18 @@ pub async fn look<'a>(cx: &'a Cx, tenant: &'a Subject, registry: Option<&'a Regi
         };
         sessions.push(Session { login, maker: role.name == place.migrate, application: role.name == place.app, db });
     }
-    Some(Attacker { cx, tenant, place, registry, sessions, probes: PROBES.iter().collect() })
+    Some(Attacker { cx, tenant, place, registry, sessions, probes: PROBES.iter().chain(ROWS).collect() })
 }
 
 impl Attacker<'_> {
     /// Tries only this probe from now on.
     pub fn only(&mut self, id: &str) {
-        self.probes = PROBES.iter().filter(|p| p.id == id).collect();
+        self.probes = PROBES.iter().chain(ROWS).filter(|p| p.id == id).collect();
     }
 
     /// Tries what needs no neighbour, or with one, what needs one.
     pub async fn attack(&mut self, neighbour: Option<&Subject>) -> Findings {
-        let victim = match neighbour.and_then(|b| Some((b, b.place.as_ref()?))) {
+        let mut victim = match neighbour.and_then(|b| Some((b, b.place.as_ref()?))) {
             Some((b, place)) if place.host.endpoint == self.place.host.endpoint => Some(self.victim(b, place).await),
             _ => None,
         };
@@ -187,11 +193,16 @@ impl Attacker<'_> {
         let mut all = Findings::default();
         let mut sessions = std::mem::take(&mut self.sessions);
         let targets = self.targets(&mut sessions, neighbour).await;
+        let together = neighbour.and_then(|b| b.place.as_ref()).is_some_and(|p| self.shares_with(p));
         for session in &mut sessions {
             let mut names = Names::new(self.tenant, self.place, &session.login.username);
             names.targets(targets.as_ref());
             if let Some(b) = neighbour {
                 names.neighbour(self.place, b, targets.as_ref().ok(), pid.clone());
+                if together {
+                    let theirs = victim.as_mut().map(|v| v.as_mut().map(|(db, _)| db).map_err(|fault| fault.to_string()));
+                    rows::name(&mut names, (&self.tenant.tenant, self.place), &b.tenant, session.db.as_mut().ok(), theirs).await;
+                }
             }
             let found = self.by(session, &names, neighbour).await;
             all.add(found);
@@ -223,12 +234,23 @@ impl Attacker<'_> {
         }
     }
 
+    /// Whether both have rows in the same tables.
+    fn shares_with(&self, other: &Place) -> bool {
+        let same_database = other.host.endpoint == self.place.host.endpoint && other.database == self.place.database;
+        same_database && self.place.shared.is_some() && other.shared.is_some() && other.schema == self.place.schema
+    }
+
     /// Everything one role tries.
     async fn by(&self, session: &mut Session, names: &Names, neighbour: Option<&Subject>) -> Findings {
         let mut all = Findings::default();
         let (by, against) = (session.login.username.clone(), neighbour.map(|b| b.tenant.as_str()));
         let mut batch: Vec<(&Probe, String)> = Vec::new();
-        let mine: Vec<&Probe> = self.probes.iter().copied().filter(|p| (p.about == About::Place) == neighbour.is_none() && session.tries(p)).collect();
+        let mine: Vec<&Probe> = self
+            .probes
+            .iter()
+            .copied()
+            .filter(|p| (p.about == About::Place) == neighbour.is_none() && session.tries(p) && self.makes_sense(p, neighbour))
+            .collect();
         for probe in mine {
             let left_out = |why: String| LeftOut { probe: probe.id.to_owned(), against: against.map(ToOwned::to_owned), why };
             if let Some(why) = neighbour.and_then(|b| self.out_of_reach(probe, b)) {
@@ -259,9 +281,10 @@ impl Attacker<'_> {
                 (Ok(db), way) => {
                     let outcome = match way {
                         Way::Copy => db.attempt_copy(&sql).await,
+                        Way::CopyRows => db.attempt_copy_rows(&sql).await,
                         _ => db.attempt_alone(&sql).await,
                     };
-                    let through = !matches!(outcome, Ok(Outcome::Failed { .. }));
+                    let through = !matches!(outcome, Ok(Outcome::Failed { .. })) && way != Way::CopyRows;
                     all.findings.push(judged(probe, &sql, &by, against, outcome));
                     if through {
                         // What went through may have left half an answer on its connection: the next probe gets another one.
@@ -280,6 +303,16 @@ impl Attacker<'_> {
             Err(fault) => all.findings.extend(batch.iter().map(|(p, sql)| p.finding(sql, &by, against, fault.to_string(), Verdict::NotRun))),
         }
         all
+    }
+
+    /// In tables that both share, the probes of a schema that is the neighbour's alone mean nothing; anywhere else, those of shared tables do.
+    fn makes_sense(&self, probe: &Probe, neighbour: Option<&Subject>) -> bool {
+        let together = neighbour.and_then(|b| b.place.as_ref()).is_some_and(|p| self.shares_with(p));
+        match probe.about {
+            About::Schema => !together,
+            About::Rows => together,
+            _ => true,
+        }
     }
 
     /// Why a probe makes no sense against this neighbour.
@@ -335,7 +368,7 @@ fn judged(probe: &Probe, tried: &str, by: &str, against: Option<&str>, outcome: 
     match outcome {
         Ok(outcome) => {
             let got = match &outcome {
-                Outcome::Done(n) if probe.way == Way::Rows => format!("{n} rows"),
+                Outcome::Done(n) if matches!(probe.way, Way::Rows | Way::CopyRows) => format!("{n} rows"),
                 Outcome::Done(_) => "it went through, and was undone".to_owned(),
                 Outcome::Failed { code, message } => format!("{code}: {message}"),
             };

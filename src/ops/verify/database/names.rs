@@ -138,16 +138,16 @@ impl Names {
         Ok(filled)
     }
 
-    fn put(&mut self, name: &str, value: Result<String, Why>) {
+    pub(super) fn put(&mut self, name: &str, value: Result<String, Why>) {
         self.0.insert(name.to_owned(), value);
     }
 
-    fn ident(&mut self, name: &str, value: &str) {
+    pub(super) fn ident(&mut self, name: &str, value: &str) {
         let value = Ident::new(value).map(|i| i.to_string()).map_err(|e| Why::Unknown(e.to_string()));
         self.put(name, value);
     }
 
-    fn literal(&mut self, name: &str, value: &str) {
+    pub(super) fn literal(&mut self, name: &str, value: &str) {
         let value = Literal::new(value).map(|l| l.to_string()).map_err(|e| Why::Unknown(e.to_string()));
         self.put(name, value);
     }

@@ -12,7 +12,7 @@ const NO: &[&str] = &["42501"];
 /// Not a login for this database.
 const NO_ENTRY: &[&str] = &["42501", "28000", "28P01"];
 
-const fn probe(about: About, id: &'static str, what: &'static str, sql: &'static str) -> Probe {
+pub(super) const fn probe(about: About, id: &'static str, what: &'static str, sql: &'static str) -> Probe {
     Probe { id, what, sql, about, way: Way::Statement, who: Who::All, refused: NO, passed: &[] }
 }
 
@@ -37,36 +37,41 @@ const fn login(about: About, id: &'static str, what: &'static str, to: To) -> Pr
 
 impl Probe {
     /// Only the role that may create in its own schema can come that far.
-    const fn maker(self) -> Self {
+    pub(super) const fn maker(self) -> Self {
         Self { who: Who::Maker, ..self }
     }
 
     /// A query that must find nothing.
-    const fn rows(self) -> Self {
+    pub(super) const fn rows(self) -> Self {
         Self { way: Way::Rows, ..self }
     }
 
     /// It cannot be in a transaction.
-    const fn alone(self) -> Self {
+    pub(super) const fn alone(self) -> Self {
         Self { way: Way::Alone, ..self }
     }
 
     /// The client's side of it is not a statement's.
-    const fn copy(self) -> Self {
+    pub(super) const fn copy(self) -> Self {
         Self { way: Way::Copy, ..self }
     }
 
+    /// What comes out of a COPY must be nothing.
+    pub(super) const fn copy_rows(self) -> Self {
+        Self { way: Way::CopyRows, ..self }
+    }
+
     /// Errors that come only after the privilege was granted, by the beginning of their SQLSTATE.
-    const fn passed(self, codes: &'static [&'static str]) -> Self {
+    pub(super) const fn passed(self, codes: &'static [&'static str]) -> Self {
         Self { passed: codes, ..self }
     }
 
-    const fn refused_by(self, codes: &'static [&'static str]) -> Self {
+    pub(super) const fn refused_by(self, codes: &'static [&'static str]) -> Self {
         Self { refused: codes, ..self }
     }
 }
 
-/// Every probe there is.
+/// Every probe there is, but for those of tables that tenants share ([`rows`](super::rows)).
 pub const PROBES: &[Probe] = &[
     // Making things where nothing is the tenant's.
     own("create_in_public", "create a table in public", "CREATE TABLE public.labctl_probe ()"),
