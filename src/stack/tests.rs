@@ -87,6 +87,7 @@ const CONTRACT: &[(&str, Words, Words, Words)] = &[
     ),
     ("postgres_role", &["host", "name", "login"], &["shut_out_from", "secret_arn", "connection_limit", "settings", "member_of"], &["name"]),
     ("postgres_database", &["host", "name", "owner"], &["connection_limit"], &["name"]),
+    ("postgres_rows", &["host", "database", "system", "app_role"], &["readonly_role"], &["schema", "database"]),
     ("postgres_schema", &["host", "database", "name", "owner", "migration_role", "app_role"], &["readonly_role"], &["name", "database"]),
     ("postgres_schema_version", &["host", "database", "schema", "role", "migrations"], &[], &["version"]),
 ];
