@@ -89,6 +89,11 @@ pub fn keys() -> impl Iterator<Item = &'static str> + Clone {
     RECIPES.iter().map(|r| r.key)
 }
 
+/// Whether it is a name that all tenants of a product share: made of nothing of one tenant's.
+pub fn is_shared(key: &str) -> bool {
+    find(key).is_some_and(|(recipe, _)| !recipe.pattern.contains("id}") && !recipe.pattern.contains("id_}") && !recipe.pattern.contains("subdomain_}"))
+}
+
 /// A name that its service would not take as it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refused {
@@ -243,6 +248,13 @@ mod tests {
 
     fn checked(parts: &Parts<'_>, key: &str) -> Result<String, Refused> {
         check(parts, key).unwrap_or_else(|| panic!("there is no name {key}"))
+    }
+
+    #[test]
+    fn only_the_names_of_what_tenants_share_are_nobodys_to_claim() {
+        let shared: Vec<String> = keys().map(|key| key.replace("{part}", "x")).filter(|key| is_shared(key)).collect();
+        assert_eq!(shared, ["system_schema", "system_role.x"]);
+        assert!(!is_shared("role.app") && !is_shared("nothing"));
     }
 
     #[test]

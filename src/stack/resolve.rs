@@ -203,6 +203,12 @@ fn judge<'s>(stack: &'s Stack, spec: &TenantSpec, at: &dyn Fn(&str) -> Place) ->
         problems.push(Problem::new("spec::unknown_tier", &at("tier"), message).hint(format!("it has: {}", all.join(", "))));
         return (None, problems);
     };
+    if tier.isolation == Isolation::Rows {
+        for (index, module) in spec.modules.iter().enumerate().filter(|(_, m)| stack.migrations.iter().any(|f| f.folder == **m)) {
+            let message = format!("the tables of the module `{module}` are not among those that tenants of the tier {} share", spec.tier);
+            problems.push(Problem::new("spec::module", &at(&format!("modules.{index}")), message).hint("choose a tier with a schema of its own"));
+        }
+    }
     match overrides::apply(tier, &spec.overrides) {
         Ok(settings) => (Some((tier, settings)), problems),
         Err(refused) => {
@@ -225,6 +231,8 @@ fn check_names(stack: &Stack, tier: &TierTemplate, parts: &Parts<'_>, templates:
     let mut refused = Vec::new();
     for key in uses(stack, tier, templates.iter().copied()).names.into_keys() {
         match names::check(parts, &key) {
+            // A name that tenants share is nobody's to claim.
+            Some(Ok(_)) if names::is_shared(&key) => {}
             Some(Ok(name)) => {
                 made.insert(key, name);
             }

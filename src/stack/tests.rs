@@ -94,6 +94,7 @@ const CONTRACT: &[(&str, Words, Words, Words)] = &[
         &["name", "database"],
     ),
     ("postgres_schema_version", &["host", "database", "schema", "role", "migrations"], &["baseline"], &["version"]),
+    ("postgres_rows", &["host", "database", "system", "app_role"], &["readonly_role"], &["schema", "database"]),
 ];
 
 fn outputs(kind: &str) -> Option<&'static [&'static str]> {

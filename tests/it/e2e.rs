@@ -38,6 +38,8 @@ mod readme;
 mod records;
 #[path = "e2e/rename.rs"]
 mod rename;
+#[path = "e2e/rows.rs"]
+mod rows;
 #[path = "e2e/scale_deploy.rs"]
 mod scale_deploy;
 #[path = "e2e/second_line.rs"]

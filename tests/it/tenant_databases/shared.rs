@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use labctl::engine::fault::{Class, Fault};
 use labctl::engine::kind::{Diff, Observed, Suspension};
 use labctl::kinds::Cx;
-use labctl::stack::Stacks;
+use labctl::stack::{Stack, Stacks};
 use labctl::tenantdb::migrations::ledger::To;
 use labctl::tenantdb::migrations::{File, Library, Step, apply};
 use labctl::tenantdb::system::{self, Shared, walls};
@@ -30,8 +30,12 @@ pub struct Town {
 /// The tests' stack with names of this test's own: roles are the whole server's.
 pub fn stack(name: &str, library: &mut Library) -> Shared {
     let stacks = Stacks::load(std::path::Path::new(&format!("{}/tests/stacks", env!("CARGO_MANIFEST_DIR")))).unwrap();
-    let stack = stacks.get("rowsx").unwrap();
-    let files = stack.migrations.iter().map(|m| File::parse(&m.folder, &format!("V{}__{}.sql", m.version, m.name), &m.sql).unwrap());
+    named(name, stacks.get("rowsx").unwrap(), library)
+}
+
+fn named(name: &str, stack: &Stack, library: &mut Library) -> Shared {
+    let files =
+        stack.migrations.iter().filter(|m| m.folder == "system").map(|m| File::parse(&m.folder, &format!("V{}__{}.sql", m.version, m.name), &m.sql).unwrap());
     library.add(files.collect()).unwrap();
     let mut shared: Value = stack.shared().unwrap();
     shared["stack"] = json!(name);
@@ -395,4 +399,47 @@ async fn a_tenant_of_that_id_in_another_registry_is_foreign_and_so_is_a_schema_o
     run(&mut sup, "COMMENT ON SCHEMA system_rowalien IS 'somebody''s own'").await.unwrap();
     let fault = town.rows("rowalien_a").kind().observe(&cx, &town.rows("rowalien_a").target(), None).await.unwrap_err();
     assert_eq!(fault.code, "foreign");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_shared_tables_of_clinicx_keep_their_rules_for_each_tenant_and_go_with_it() {
+    let mut library = Library::default();
+    let shared = named("rowclinic", Stacks::builtin().unwrap().get("clinicx").unwrap(), &mut library);
+    let town = Town { server: Server::new("rowclinic").await, secrets: Secrets::default(), shared };
+    let cx = town.server.cx(&town.secrets, library).await;
+    let mut rows = Vec::new();
+    for tenant in ["rowclinic_a", "rowclinic_b"] {
+        rows.push(town.tenant(&cx, tenant).await.remove(2));
+        let mut app = town.login(tenant, "app").await.unwrap();
+        run(&mut app, "INSERT INTO patients (record_number, given_name, family_name, date_of_birth) VALUES ('1', 'P', 'Q', '1980-01-01')").await.unwrap();
+        run(&mut app, "INSERT INTO staff (email, given_name, family_name, role) VALUES ('a@b.example', 'S', 'T', 'nurse')").await.unwrap();
+        let day = "INSERT INTO appointments (patient_id, staff_id, starts_at, ends_at) SELECT p.id, s.id, '2026-01-01 10:00Z', '2026-01-01 11:00Z' FROM patients p, staff s";
+        run(&mut app, day).await.unwrap();
+        assert_eq!(code(run(&mut app, day).await), "23505", "one at a time");
+        run(&mut app, "INSERT INTO invoices (number, patient_id, appointment_id, currency, total, status, issued_on) SELECT '1', patient_id, id, 'EUR', 100, 'issued', '2026-01-01' FROM appointments").await.unwrap();
+        run(&mut app, "INSERT INTO payments (invoice_id, currency, amount, method, reference) SELECT id, 'EUR', 40.5, 'card', 'r1' FROM invoices")
+            .await
+            .unwrap();
+        assert_eq!(texts(&mut app, "SELECT paid::text FROM invoices").await, ["40.5"]);
+        for (sql, wrong) in [
+            ("INSERT INTO payments (invoice_id, currency, amount, method) SELECT id, 'EUR', 0.001, 'card' FROM invoices", "23514"),
+            ("INSERT INTO payments (invoice_id, currency, amount, method) SELECT id, 'EUR', 60, 'card' FROM invoices", "23514"),
+            ("INSERT INTO payments (invoice_id, currency, amount, method) SELECT id, 'USD', 1, 'card' FROM invoices", "23503"),
+            ("INSERT INTO payments (invoice_id, currency, amount, method, reference) SELECT id, 'EUR', 1, 'card', 'r1' FROM invoices", "23505"),
+            ("UPDATE invoices SET paid = 100", "23000"),
+            ("INSERT INTO invoices (number, patient_id, currency, total) SELECT '2', id, 'XXX', 1 FROM patients", "23503"),
+        ] {
+            assert_eq!(code(run(&mut app, sql).await), wrong, "{sql}");
+        }
+    }
+    let mut app = town.login("rowclinic_b", "app").await.unwrap();
+    let other = texts(&mut town.login("rowclinic_a", "app").await.unwrap(), "SELECT min(id)::text FROM invoices").await.remove(0);
+    assert_eq!(code(run(&mut app, &format!("INSERT INTO payments (invoice_id, currency, amount, method) VALUES ({other}, 'EUR', 1, 'card')")).await), "23503");
+    rows[0].delete(&cx).await;
+    let mut sup = town.server.superuser(&town.server.shared).await;
+    for table in town.shared.rows.keys() {
+        assert_eq!(texts(&mut sup, &format!("SELECT DISTINCT tenant_id FROM system_rowclinic.{table}")).await, ["rowclinic_b"], "{table}");
+    }
+    assert_eq!(texts(&mut app, "SELECT paid::text FROM invoices").await, ["40.5"]);
+    assert_eq!(rows[1].diff(&cx).await, Diff::Same);
 }

@@ -54,8 +54,9 @@ const HOLES: &[(&str, (&str, &str))] = &[
     (
         "rows_extended_statistics",
         (
-            "CREATE STATISTICS {s}.hole ON clinic, patient FROM {t}; ANALYZE {t}; ALTER TABLE {t} DISABLE ROW LEVEL SECURITY",
-            "ALTER TABLE {t} ENABLE ROW LEVEL SECURITY; DROP STATISTICS {s}.hole",
+            // Since CVE-2024-4317 only owners see them at all.
+            "CREATE STATISTICS {s}.hole ON clinic, patient FROM {t}; ANALYZE {t}; ALTER TABLE {t} DISABLE ROW LEVEL SECURITY; GRANT {s}_owner TO {me}",
+            "ALTER TABLE {t} ENABLE ROW LEVEL SECURITY; DROP STATISTICS {s}.hole; REVOKE {s}_owner FROM {me}",
         ),
     ),
     ("rows_read_ledger", ("GRANT SELECT ON {s}.labctl_migrations TO {me}", "REVOKE SELECT ON {s}.labctl_migrations FROM {me}")),
