@@ -4,7 +4,8 @@
 //! A schema is renamed in place, with all it holds. Its comment says whose it is and goes with it: where there is none of the name wanted,
 //! the one with this address in its comment is it, whoever renamed it. So a rename that was cut off before it was on record is found too.
 //!
-//! On a shared database it also sees to it that `PUBLIC` may neither connect nor create: otherwise no tenant's walls would stand.
+//! On a shared database it also sees to it that `PUBLIC` may neither connect nor create: otherwise no tenant's walls would stand. The tenant's
+//! logins connect as members of the database's [`connect_group`], whose role comes with the first tenant and is nobody's.
 
 use std::collections::BTreeSet;
 
@@ -17,7 +18,7 @@ use crate::engine::kind::{Change, Deletion, Diff, Identity, Kind, Limit, Observe
 use crate::tenantdb::fault::NO_DATABASE;
 use crate::tenantdb::grants::{self, Grant, Parties};
 use crate::tenantdb::quote::Ident;
-use crate::tenantdb::{Host, comment, schemas};
+use crate::tenantdb::{Host, comment, connect_group, schemas};
 
 /// The kind.
 pub struct PostgresSchema;
@@ -56,10 +57,14 @@ pub struct State {
     grants: BTreeSet<Grant>,
     /// Things in it that are neither the owner's nor the migration role's.
     strangers: Vec<String>,
+    /// Whether tenants share the database.
+    #[serde(default)]
+    shared: bool,
 }
 
 impl Spec {
-    fn parties(&self, admin: &str) -> Result<Parties, Fault> {
+    /// `shared`: whether tenants share the database, where that matters and is known.
+    fn parties(&self, admin: &str, shared: bool) -> Result<Parties, Fault> {
         Ok(Parties {
             owner: Ident::new(&self.owner)?,
             migration: Ident::new(&self.migration_role)?,
@@ -67,6 +72,7 @@ impl Spec {
             readonly: self.readonly_role.as_deref().map(Ident::new).transpose()?,
             admin: Ident::new(admin)?,
             read_only: self.read_only,
+            connect: if shared { Some(connect_group::group(&Ident::new(&self.database)?)?) } else { None },
         })
     }
 }
@@ -95,7 +101,7 @@ impl Kind for PostgresSchema {
             Err(e) if e.code == NO_DATABASE => return Ok(Observed::Absent),
             other => other?,
         };
-        let parties = spec.parties(db.user())?;
+        let parties = spec.parties(db.user(), false)?;
         let (schema, found) = match schemas::find(&mut db, &schema, &parties).await? {
             Some(found) => (schema, found),
             None => match schemas::marked(&mut db, &comment::write(target.tags, &[])).await?.as_slice() {
@@ -113,14 +119,16 @@ impl Kind for PostgresSchema {
         if let Ownership::Foreign(whose) = ownership(&comment::read(found.comment.as_deref()), target.tags) {
             return Ok(Observed::Foreign(whose));
         }
+        let parties = spec.parties(db.user(), found.shared)?;
         let grants = grants::find(&mut db, &schema, &parties).await?;
         let name = schema.name().to_owned();
-        let state = State { name: name.clone(), owner: found.owner, admin: db.user().to_owned(), grants, strangers: found.strangers };
+        let admin = db.user().to_owned();
+        let state = State { name: name.clone(), owner: found.owner, admin, grants, strangers: found.strangers, shared: found.shared };
         Ok(Observed::Mine { id: name, state })
     }
 
     fn diff(&self, target: &Target<'_, Spec>, state: &State) -> Diff {
-        let parties = match target.spec.parties(&state.admin) {
+        let parties = match target.spec.parties(&state.admin, state.shared) {
             Ok(parties) => parties,
             Err(e) => return Diff::Forbidden(e.message),
         };
@@ -134,7 +142,7 @@ impl Kind for PostgresSchema {
         let (missing, excess) = schemas::differences(&state.grants, &grants::wanted(&parties));
         let mut changes: Vec<Change> = Change::between("name", &state.name, &target.spec.name).into_iter().collect();
         changes.extend(Change::between("owner", &state.owner, &target.spec.owner));
-        let here = |g: &Grant| if state.grants.iter().any(|f| f.same(g)) { "on some" } else { "(none)" };
+        let here = |g: &Grant| if state.grants.iter().any(|f| f.right() == g.right()) { "on some" } else { "(none)" };
         changes.extend(missing.iter().map(|g| Change::new(format!("grants.{}.{}", g.to, g.on), here(g), &g.privilege)));
         changes.extend(excess.iter().map(|g| Change::new(format!("grants.{}.{}", g.to, g.on), &g.privilege, "(none)")));
         Diff::of(changes)
@@ -144,7 +152,7 @@ impl Kind for PostgresSchema {
         let spec = target.spec;
         let (schema, database) = (Ident::new(&spec.name)?, Ident::new(&spec.database)?);
         let mut db = cx.admin(&spec.host, &spec.database).await?;
-        let parties = spec.parties(db.user())?;
+        let parties = spec.parties(db.user(), false)?;
         schemas::create(&mut db, &schema, &database, &parties, &comment::write(target.tags, &[])).await?;
         Ok(spec.name.clone())
     }
@@ -153,10 +161,11 @@ impl Kind for PostgresSchema {
         let spec = target.spec;
         let (is, schema, database) = (Ident::new(id)?, Ident::new(&spec.name)?, Ident::new(&spec.database)?);
         let mut db = cx.admin(&spec.host, &spec.database).await?;
-        let parties = spec.parties(db.user())?;
+        let parties = spec.parties(db.user(), false)?;
         let Some(found) = schemas::find(&mut db, &is, &parties).await? else {
             return Err(Fault::refused("postgres:ALTER SCHEMA", "3F000", format!("schema {is} is gone")));
         };
+        let parties = spec.parties(db.user(), found.shared)?;
         schemas::alter(&mut db, &is, &schema, &database, &parties, &found, &comment::write(target.tags, &[])).await
     }
 
@@ -167,7 +176,7 @@ impl Kind for PostgresSchema {
             Err(e) if e.code == NO_DATABASE => return Ok(()),
             other => other?,
         };
-        let parties = spec.parties(db.user())?;
+        let parties = spec.parties(db.user(), false)?;
         let Some(found) = schemas::find(&mut db, &schema, &parties).await? else { return Ok(()) };
         schemas::delete(&mut db, &schema, &database, &parties, &found).await
     }

@@ -8,6 +8,7 @@
 //! * [`fault`]: `sqlx::Error` → [`Fault`](crate::engine::fault::Fault), decided there and nowhere else.
 //! * [`comment`]: ownership, as one line of JSON in an object's comment.
 //! * [`roles`], [`databases`], [`schemas`], [`grants`]: what a tenant has on a server, and who may do what with it.
+//! * [`connect_group`]: the role by whose membership logins connect to a database that tenants share.
 //! * [`libpq`]: how PostgreSQL's own programs reach a database as labctl does.
 //! * [`census`]: everything on a server, with what its comment says of its owner.
 //! * [`rls`]: row security for tables that tenants share.
@@ -29,6 +30,7 @@ mod tunnel;
 
 pub mod census;
 pub mod comment;
+pub mod connect_group;
 pub mod databases;
 pub mod fault;
 pub mod grants;

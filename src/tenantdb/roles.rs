@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::connect::Connection;
+use super::connect_group;
 use super::fault::creating;
 use super::membership::borrow;
 use super::quote::{Ident, Literal, list};
@@ -49,7 +50,7 @@ pub struct Found {
     pub settings: BTreeMap<String, String>,
     /// Databases in which it has settings of their own, which win over those above.
     pub settings_in: BTreeSet<String>,
-    /// Roles whose rights it has.
+    /// Roles whose rights it has, but those by which it connects to shared databases: they go with its schemas.
     pub member_of: BTreeSet<String>,
     /// Powers no tenant's role may have (`SUPERUSER`, `CREATEROLE`, …).
     pub powers: BTreeSet<String>,
@@ -152,13 +153,15 @@ pub async fn find(db: &mut Connection, name: &Ident) -> Result<Option<Found>, Fa
             sqlx::query_as(
                 "SELECT shobj_description(r.oid, 'pg_authid'), r.rolcanlogin, r.rolconnlimit, r.rolconfig, \
                  ARRAY(SELECT d.datname::text FROM pg_db_role_setting s JOIN pg_database d ON d.oid = s.setdatabase WHERE s.setrole = r.oid), \
-                 ARRAY(SELECT DISTINCT g.rolname::text FROM pg_auth_members m JOIN pg_roles g ON g.oid = m.roleid WHERE m.member = r.oid), \
+                 ARRAY(SELECT DISTINCT g.rolname::text FROM pg_auth_members m JOIN pg_roles g ON g.oid = m.roleid \
+                 WHERE m.member = r.oid AND NOT starts_with(g.rolname, $2)), \
                  array_remove(ARRAY[CASE WHEN r.rolsuper THEN 'SUPERUSER' END, CASE WHEN r.rolcreaterole THEN 'CREATEROLE' END, \
                  CASE WHEN r.rolcreatedb THEN 'CREATEDB' END, CASE WHEN r.rolreplication THEN 'REPLICATION' END, \
                  CASE WHEN r.rolbypassrls THEN 'BYPASSRLS' END], NULL) \
                  FROM pg_roles r WHERE r.rolname = $1",
             )
-            .bind(name.name()),
+            .bind(name.name())
+            .bind(connect_group::PREFIX),
         )
         .await?;
     let Some((comment, login, connection_limit, config, settings_in, member_of, powers)) = row else { return Ok(None) };
