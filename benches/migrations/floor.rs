@@ -1,12 +1,13 @@
-//! The floor: the statements labctl's work comes down to, each schema in one message over a bare connection, as superuser. Nothing is
-//! looked at, nothing checked, nobody's role taken.
+//! The floor: the statements labctl's work comes down to, each schema in one message over a bare connection, as superuser. The same is there
+//! in the end; nothing is looked at, nothing checked, no membership taken and given back.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures_util::future::join_all;
+use labctl::tenantdb::connect_group;
 use labctl::tenantdb::grants::{self, Parties};
-use labctl::tenantdb::migrations::{Library, Step};
+use labctl::tenantdb::migrations::{Library, Step, central};
 use labctl::tenantdb::quote::Ident;
 use sqlx::AssertSqlSafe;
 
@@ -28,29 +29,44 @@ async fn each(world: &World, range: Range<usize>, hands: usize, sql: impl Fn(usi
     join_all((0..hands).map(|_| hand())).await;
 }
 
-/// Schemas with the grants and migrations labctl gives them.
-pub async fn create(world: &World, ground: &Ground<'_>, tag: &str, count: usize, hands: usize, steps: &[Step], library: &Library) {
+/// What both ledgers of one schema come to, for these files.
+fn ledgers_of(name: &Ident, steps: &[Step]) -> String {
+    let rows: Vec<String> = steps.iter().map(|s| format!("({0}, '{1}', {0}, '{2}', '{3}')", s.version, s.folder, s.name, s.checksum)).collect();
+    let at = central::standing(steps).remove("tenant").unwrap();
+    format!(
+        "INSERT INTO labctl_migrations (position, folder, version, name, checksum) VALUES {}; RESET ROLE;
+         INSERT INTO labctl_ledger.schemas (schema, folder, oid, tenant, version, digest)
+         SELECT '{1}', 'tenant', oid, '{1}', {2}, '{3}' FROM pg_namespace WHERE nspname = '{1}'",
+        rows.join(", "),
+        name.name(),
+        at.version,
+        at.digest
+    )
+}
+
+/// Schemas as labctl leaves them: owner, comments, grants, migrations, both ledgers, each in one transaction of one message. The role that
+/// connects and the central ledger are there.
+pub async fn create(world: &World, ground: &Ground<'_>, tag: &str, range: Range<usize>, hands: usize, steps: &[Step], library: &Library) {
     let files: String = steps.iter().map(|s| format!("{};\n", library.file(&s.checksum).unwrap().sql)).collect();
     let database = Ident::new("shared").unwrap();
-    each(world, 0..count, hands, |n| {
+    let admin = Ident::new(&ground.admin.username).unwrap();
+    each(world, range, hands, |n| {
         let name = Ident::new(&schema(tag, n)).unwrap();
-        let role = |part: &str| Ident::new(&format!("{tag}_{n:04}_{part}")).unwrap();
-        let admin = Ident::new(&ground.admin.username).unwrap();
-        let parties =
-            Parties { owner: role("owner"), migration: role("migrate"), app: role("app"), readonly: None, admin, read_only: false, row_security: false };
-        // The right to connect is one row that all tenants share, and the floor need not queue for it. The ledger comes later.
-        let grants = grants::wanted(&parties)
-            .into_iter()
-            .map(|g| g.grant(&name, &database).unwrap())
-            .filter(|g| !["ON DATABASE", "SCHEMA public", "labctl_migrations"].iter().any(|other| g.contains(other)));
-        let grants: String = grants.map(|g| format!("{g};\n")).collect();
+        let parties = ground.parties(tag, n).unwrap();
+        let parties = Parties { connect: Some(connect_group::group(&database).unwrap()), ..parties };
+        let grants: Vec<String> = grants::first(&parties, &name, &database, 150_000).unwrap();
+        let (owner, migration, app) = (&parties.owner, &parties.migration, &parties.app);
         format!(
-            "BEGIN; CREATE SCHEMA {name} AUTHORIZATION {}; {grants} SET LOCAL search_path = {name}; SET LOCAL ROLE {}; {files}
-             CREATE TABLE labctl_migrations (position integer PRIMARY KEY, folder text, version integer, name text, checksum text, UNIQUE (folder, version));
-             INSERT INTO labctl_migrations SELECT n, 'tenant', n, 'x', repeat('0', 64) FROM generate_series(1, {}) n; COMMIT",
-            parties.owner,
-            parties.migration,
-            steps.len()
+            "BEGIN; CREATE SCHEMA {name} AUTHORIZATION {owner}; COMMENT ON SCHEMA {name} IS '{}'; {};
+             SET LOCAL search_path = {name}; SET LOCAL ROLE {migration};
+             CREATE TABLE labctl_migrations (position integer PRIMARY KEY, folder text NOT NULL, version integer NOT NULL CHECK (version > 0), name text NOT NULL,
+                 checksum text NOT NULL CHECK (checksum ~ '^[0-9a-f]{{64}}$'), applied_at timestamptz NOT NULL DEFAULT clock_timestamp(), UNIQUE (folder, version));
+             COMMENT ON TABLE labctl_migrations IS '{}'; REVOKE ALL ON labctl_migrations FROM {app}; GRANT SELECT ON labctl_migrations TO {admin};
+             {files} {}; COMMIT",
+            ground.comment("postgres_schema", tag, n),
+            grants.join("; "),
+            ground.comment("postgres_schema_version", tag, n),
+            ledgers_of(&name, steps)
         )
     })
     .await;

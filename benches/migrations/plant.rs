@@ -50,11 +50,9 @@ impl Ground<'_> {
         Ok(())
     }
 
-    /// One tenant's schema with its grants, and its migrations.
-    pub async fn schema(&self, tag: &str, n: usize, steps: &[Step], library: &Library) -> Result<(), Fault> {
-        let mut db = self.databases.connect(self.admin).await?;
-        let (name, database) = (Ident::new(&schema(tag, n))?, Ident::new(&self.admin.database)?);
-        let parties = Parties {
+    /// The roles of one tenant, as its schema knows them.
+    pub fn parties(&self, tag: &str, n: usize) -> Result<Parties, Fault> {
+        Ok(Parties {
             owner: role(tag, n, "owner"),
             migration: role(tag, n, "migrate"),
             app: role(tag, n, "app"),
@@ -62,15 +60,25 @@ impl Ground<'_> {
             admin: Ident::new(&self.admin.username)?,
             read_only: false,
             row_security: false,
-        };
-        let of = |kind: &str| -> String {
-            let address = format!("{}/{kind}/main", tenant(tag, n));
-            let tags = [("labctl:tenant", tenant(tag, n)), ("labctl:address", address), ("labctl:registry", self.registry.clone())];
-            let tags: Tags = tags.map(|(k, v)| (k.to_owned(), v)).into();
-            comment::write(&tags, &[])
-        };
-        schemas::create(&mut db, &name, &database, &parties, &of("postgres_schema")).await?;
-        let comment = of("postgres_schema_version");
+            connect: None,
+        })
+    }
+
+    /// The comment by which one tenant's thing is its own.
+    pub fn comment(&self, kind: &str, tag: &str, n: usize) -> String {
+        let address = format!("{}/{kind}/main", tenant(tag, n));
+        let tags = [("labctl:tenant", tenant(tag, n)), ("labctl:address", address), ("labctl:registry", self.registry.clone())];
+        let tags: Tags = tags.map(|(k, v)| (k.to_owned(), v)).into();
+        comment::write(&tags, &[])
+    }
+
+    /// One tenant's schema with its grants, and its migrations.
+    pub async fn schema(&self, tag: &str, n: usize, steps: &[Step], library: &Library) -> Result<(), Fault> {
+        let mut db = self.databases.connect(self.admin).await?;
+        let (name, database) = (Ident::new(&schema(tag, n))?, Ident::new(&self.admin.database)?);
+        let parties = self.parties(tag, n)?;
+        schemas::create(&mut db, &name, &database, &parties, &self.comment("postgres_schema", tag, n)).await?;
+        let comment = self.comment("postgres_schema_version", tag, n);
         let job = Job {
             schema: &name,
             role: &parties.migration,
@@ -86,6 +94,11 @@ impl Ground<'_> {
 
     /// Many schemas, `hands` at a time.
     pub async fn schemas(&self, tag: &str, range: std::ops::Range<usize>, hands: usize, steps: &[Step], library: &Library) -> Result<(), Fault> {
+        self.many(range, hands, async |n| self.schema(tag, n, steps, library).await).await
+    }
+
+    /// Many, `hands` at a time.
+    pub async fn many(&self, range: std::ops::Range<usize>, hands: usize, make: impl AsyncFn(usize) -> Result<(), Fault>) -> Result<(), Fault> {
         let next = std::sync::atomic::AtomicUsize::new(range.start);
         let hand = || async {
             loop {
@@ -93,7 +106,7 @@ impl Ground<'_> {
                 if n >= range.end {
                     return Ok(());
                 }
-                self.schema(tag, n, steps, library).await?;
+                make(n).await?;
             }
         };
         try_join_all((0..hands).map(|_| hand())).await.map(drop)

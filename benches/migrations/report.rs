@@ -28,9 +28,19 @@ impl Line {
         Self { what, who, count, took, ratio: None, cpu: None, peak: None }
     }
 
+    /// By somebody of that name.
+    pub fn by_name(what: &'static str, count: usize, who: &str, took: Duration) -> Self {
+        Self { what, who: who.to_owned(), count, took, ratio: None, cpu: None, peak: None }
+    }
+
     /// Compared with a floor's rate.
     pub fn against(self, floor: f64) -> Self {
         Self { ratio: Some(self.rate() / floor), ..self }
+    }
+
+    /// With so much processor time.
+    pub fn burning(self, cpu: Duration) -> Self {
+        Self { cpu: Some(cpu), ..self }
     }
 
     /// By this process.
@@ -104,11 +114,11 @@ impl Report {
     /// Bars: schemas a second, where a floor was measured.
     fn svg(&self) -> String {
         let bars: Vec<&Line> = self.lines.iter().filter(|l| l.ratio.is_some() || l.who.starts_with("bare")).collect();
-        let (left, row, width) = (330.0, 26.0, 480.0);
+        let (left, row, width) = (400.0, 26.0, 480.0);
         let height = 44.0 + row * bars.len() as f64;
         let mut svg = format!(
-            "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"900\" height=\"{height}\" font-family=\"sans-serif\" font-size=\"13\">\n\
-             <rect width=\"900\" height=\"{height}\" fill=\"white\"/>\n<text x=\"12\" y=\"22\" font-weight=\"bold\">Schemas a second; each group has its own scale</text>\n"
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"970\" height=\"{height}\" font-family=\"sans-serif\" font-size=\"13\">\n\
+             <rect width=\"970\" height=\"{height}\" fill=\"white\"/>\n<text x=\"12\" y=\"22\" font-weight=\"bold\">Schemas a second; each group has its own scale</text>\n"
         );
         for (n, line) in bars.iter().enumerate() {
             let group = |l: &&&Line| l.what.split(' ').next() == line.what.split(' ').next();

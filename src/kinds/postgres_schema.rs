@@ -8,7 +8,8 @@
 //! A schema without any labctl's mark is somebody else's, unless `adopt` says that it is to be taken over: then owner, grants and mark are
 //! differences like others, and `update` mends them all at once, if the schema is what its baseline makes ([`adoption`]).
 //!
-//! On a shared database it also sees to it that `PUBLIC` may neither connect nor create: otherwise no tenant's walls would stand.
+//! On a shared database it also sees to it that `PUBLIC` may neither connect nor create: otherwise no tenant's walls would stand. The tenant's
+//! logins connect as members of the database's [`connect_group`], whose role comes with the first tenant and is nobody's.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -24,7 +25,7 @@ use crate::tenantdb::grants::{self, Grant, Parties};
 use crate::tenantdb::migrations::Step;
 use crate::tenantdb::quote::Ident;
 use crate::tenantdb::row_security::{self, Guard};
-use crate::tenantdb::{Host, comment, schemas};
+use crate::tenantdb::{Host, comment, connect_group, schemas};
 
 /// The kind.
 pub struct PostgresSchema;
@@ -78,6 +79,9 @@ pub struct State {
     grants: BTreeSet<Grant>,
     /// Things in it that are neither the owner's nor the migration role's.
     strangers: Vec<String>,
+    /// Whether tenants share the database.
+    #[serde(default)]
+    shared: bool,
     /// For whom its comment says that it is guarded.
     #[serde(default)]
     guarded_for: Option<String>,
@@ -94,7 +98,8 @@ fn yes() -> bool {
 }
 
 impl Spec {
-    fn parties(&self, admin: &str) -> Result<Parties, Fault> {
+    /// `shared`: whether tenants share the database, where that matters and is known.
+    fn parties(&self, admin: &str, shared: bool) -> Result<Parties, Fault> {
         Ok(Parties {
             owner: Ident::new(&self.owner)?,
             migration: Ident::new(&self.migration_role)?,
@@ -103,6 +108,7 @@ impl Spec {
             admin: Ident::new(admin)?,
             read_only: self.read_only,
             row_security: self.row_security,
+            connect: if shared { Some(connect_group::group(&Ident::new(&self.database)?)?) } else { None },
         })
     }
 }
@@ -131,7 +137,7 @@ impl Kind for PostgresSchema {
             Err(e) if e.code == NO_DATABASE => return Ok(Observed::Absent),
             other => other?,
         };
-        let parties = spec.parties(db.user())?;
+        let parties = spec.parties(db.user(), false)?;
         let (schema, found) = match schemas::find(&mut db, &schema, &parties).await? {
             Some(found) => (schema, found),
             None => match schemas::marked(&mut db, &comment::write(target.tags, &[])).await?.as_slice() {
@@ -167,6 +173,7 @@ impl Kind for PostgresSchema {
                 false
             }
         };
+        let parties = spec.parties(db.user(), found.shared)?;
         let grants = grants::find(&mut db, &schema, &parties).await?;
         let name = schema.name().to_owned();
         let state = State {
@@ -177,6 +184,7 @@ impl Kind for PostgresSchema {
             admin: db.user().to_owned(),
             grants,
             strangers: found.strangers,
+            shared: found.shared,
             guarded_for: row_security::mark(found.comment.as_deref()),
             unguarded: found.guard.differs,
             hopeless: found.guard.hopeless,
@@ -185,7 +193,7 @@ impl Kind for PostgresSchema {
     }
 
     fn diff(&self, target: &Target<'_, Spec>, state: &State) -> Diff {
-        let wanted = target.spec.parties(&state.admin).and_then(|parties| Ok((Guard::of(&parties)?, parties)));
+        let wanted = target.spec.parties(&state.admin, state.shared).and_then(|parties| Ok((Guard::of(&parties)?, parties)));
         let (guard, parties) = match wanted {
             Ok(wanted) => wanted,
             Err(e) => return Diff::Forbidden(e.message),
@@ -211,7 +219,7 @@ impl Kind for PostgresSchema {
             ));
         }
         let (missing, excess) = schemas::differences(&state.grants, &grants::wanted(&parties));
-        let here = |g: &Grant| if state.grants.iter().any(|f| f.same(g)) { "on some" } else { "(none)" };
+        let here = |g: &Grant| if state.grants.iter().any(|f| f.right() == g.right()) { "on some" } else { "(none)" };
         changes.extend(missing.iter().map(|g| Change::new(format!("grants.{}.{}", g.to, g.on), here(g), &g.privilege)));
         changes.extend(excess.iter().map(|g| Change::new(format!("grants.{}.{}", g.to, g.on), &g.privilege, "(none)")));
         changes.extend(Change::between(
@@ -240,7 +248,7 @@ impl Kind for PostgresSchema {
                 .hint(format!("rename yours (`ALTER SCHEMA … RENAME TO {schema}`); or take `[database]` out of the tenant's spec, and an empty one is made")));
         }
         let mut db = cx.admin(&spec.host, &spec.database).await?;
-        let parties = spec.parties(db.user())?;
+        let parties = spec.parties(db.user(), false)?;
         schemas::create(&mut db, &schema, &database, &parties, &words(target.tags, &parties)?).await?;
         Ok(spec.name.clone())
     }
@@ -249,10 +257,11 @@ impl Kind for PostgresSchema {
         let spec = target.spec;
         let (is, schema, database) = (Ident::new(id)?, Ident::new(&spec.name)?, Ident::new(&spec.database)?);
         let mut db = cx.admin(&spec.host, &spec.database).await?;
-        let parties = spec.parties(db.user())?;
+        let parties = spec.parties(db.user(), false)?;
         let Some(found) = schemas::find(&mut db, &is, &parties).await? else {
             return Err(Fault::refused("postgres:ALTER SCHEMA", "3F000", format!("schema {is} is gone")));
         };
+        let parties = spec.parties(db.user(), found.shared)?;
         if !state.marked {
             let comment = words(target.tags, &parties)?;
             let terms = Terms { database: &database, parties: &parties, comment: &comment, baseline: &spec.baseline };
@@ -268,7 +277,7 @@ impl Kind for PostgresSchema {
             Err(e) if e.code == NO_DATABASE => return Ok(()),
             other => other?,
         };
-        let parties = spec.parties(db.user())?;
+        let parties = spec.parties(db.user(), false)?;
         let Some(found) = schemas::find(&mut db, &schema, &parties).await? else { return Ok(()) };
         schemas::delete(&mut db, &schema, &database, &parties, &found).await
     }

@@ -5,6 +5,7 @@
 //! never touched.
 
 use super::connect::Connection;
+use super::connect_group;
 use super::grants::Parties;
 use super::membership::borrow;
 use super::migrations::{Library, Step, baseline, ledger};
@@ -84,6 +85,7 @@ pub async fn has_ledger(db: &mut Connection, schema: &Ident) -> Result<bool, Fau
 /// administrator cannot take; else as the statements' faults.
 pub async fn take_over(db: &mut Connection, schema: &Ident, found: &Found, terms: &Terms<'_>, library: &Library) -> Result<(), Fault> {
     let Terms { database, parties, comment, baseline } = *terms;
+    connect_group::look(db, database, &[&parties.owner]).await?.open(db, database).await?;
     db.begin().await?;
     db.execute("postgres:SET", "SET LOCAL statement_timeout = '10min'".to_owned()).await?;
     let owners: Vec<Ident> = std::iter::once(&found.owner)

@@ -265,6 +265,11 @@ impl Connection {
         &self.user
     }
 
+    /// The server's version, as `server_version_num` has it.
+    pub fn version(&self) -> u32 {
+        self.link.as_ref().and_then(PgConnection::server_version_num).unwrap_or(0)
+    }
+
     /// Asks for rows with a text of the same making as [`Connection::execute`]'s, for tables whose name is not fixed.
     ///
     /// # Errors

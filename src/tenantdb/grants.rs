@@ -2,12 +2,14 @@
 //!
 //! | | owner | migration | application | read-only | `PUBLIC` |
 //! |---|---|---|---|---|---|
-//! | database | – | CONNECT | CONNECT | CONNECT | nothing |
+//! | database | – | CONNECT* | CONNECT* | CONNECT* | nothing |
 //! | schema | owns | USAGE, CREATE | USAGE | USAGE | nothing |
 //! | tables, made now or later | – | owns | SELECT, INSERT, UPDATE, DELETE | SELECT | nothing |
 //! | sequences, made now or later | – | owns | USAGE, SELECT | SELECT | nothing |
 //! | functions, made now or later | – | owns | EXECUTE | – | nothing |
 //! | the ledger of migrations | – | owns | – | – | nothing |
+//!
+//! \* In a database that tenants share, as a member of [`connect_group`]'s role, which has CONNECT and nothing else; in one of a tenant's own, itself.
 //!
 //! Where nothing may be written ([`Parties::read_only`]), the application has `SELECT` on tables and sequences, and nothing else on
 //! them; what it may do otherwise stays.
@@ -17,14 +19,15 @@
 //! "Made later" is `ALTER DEFAULT PRIVILEGES FOR ROLE` migration role and owner. `EXECUTE` on functions and `USAGE` on types go to `PUBLIC`
 //! by PostgreSQL's own defaults, which only the defaults of a role *outside* any schema can change.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
 use super::connect::Connection;
+use super::connect_group;
 use super::migrations::ledger::TABLE;
-use super::quote::Ident;
+use super::quote::{Ident, Literal, list};
 use crate::engine::fault::Fault;
 
 /// The name of everybody.
@@ -47,6 +50,8 @@ pub struct Parties {
     pub read_only: bool,
     /// Tables show their rows to these roles only, whatever is granted.
     pub row_security: bool,
+    /// The role whose members may connect, where tenants share the database; none where each login has the right itself.
+    pub connect: Option<Ident>,
 }
 
 impl Parties {
@@ -88,7 +93,18 @@ pub enum On {
     Database,
     /// The schema `public` of the same database.
     PublicSchema,
+    /// A role, whose rights its members have.
+    Role(String),
+    /// The role itself: what it may do wherever it is.
+    Itself,
 }
+
+/// The privilege of a role's members.
+const MEMBER: &str = "MEMBER";
+/// The privilege of those who may take in members.
+const ADMIN: &str = "ADMIN OPTION";
+/// What a role has that should have nothing but what is granted here.
+const MORE: &str = "MORE RIGHTS OR OBJECTS";
 
 /// One right of one role.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -124,6 +140,8 @@ impl fmt::Display for On {
             Self::AnyNewTypes(by) => write!(f, "types made anywhere by {by}"),
             Self::Database => write!(f, "the database"),
             Self::PublicSchema => write!(f, "the schema public"),
+            Self::Role(role) => write!(f, "the role {role}"),
+            Self::Itself => write!(f, "the role itself"),
         }
     }
 }
@@ -133,57 +151,101 @@ impl Grant {
         Self { on, to: to.to_owned(), privilege: privilege.to_owned(), on_all: true }
     }
 
-    /// Whether both are the same right, on however many objects.
-    pub fn same(&self, other: &Self) -> bool {
-        self.on == other.on && self.to == other.to && self.privilege == other.privilege
+    /// Whether it is more than can be seen from here, so that no statement takes it away.
+    pub(super) fn beyond(&self) -> bool {
+        self.on == On::Itself && self.privilege == MORE
     }
 
-    /// The statement that grants it.
-    ///
-    /// # Errors
-    /// Refused when a name is none.
-    pub fn grant(&self, schema: &Ident, database: &Ident) -> Result<String, Fault> {
-        self.sql("GRANT", "TO", schema, database)
-    }
-
-    /// The statement that takes it away.
-    ///
-    /// # Errors
-    /// Refused when a name is none.
-    pub fn revoke(&self, schema: &Ident, database: &Ident) -> Result<String, Fault> {
-        self.sql("REVOKE", "FROM", schema, database)
-    }
-
-    fn sql(&self, verb: &str, to: &str, schema: &Ident, database: &Ident) -> Result<String, Fault> {
-        let role = if self.to == PUBLIC { PUBLIC.to_owned() } else { Ident::new(&self.to)?.to_string() };
-        let privilege = known(&self.privilege)?;
-        let now = |on: &str| format!("{verb} {privilege} ON {on} {to} {role}");
-        let later = |by: &str, scope: &str, on: &str| -> Result<String, Fault> {
-            Ok(format!("ALTER DEFAULT PRIVILEGES FOR ROLE {}{scope} {verb} {privilege} ON {on} {to} {role}", Ident::new(by)?))
-        };
-        let within = format!(" IN SCHEMA {schema}");
-        Ok(match &self.on {
-            On::Schema => now(&format!("SCHEMA {schema}")),
-            On::Tables => now(&format!("ALL TABLES IN SCHEMA {schema}")),
-            On::Sequences => now(&format!("ALL SEQUENCES IN SCHEMA {schema}")),
-            On::Functions => now(&format!("ALL ROUTINES IN SCHEMA {schema}")),
-            On::Ledger => now(&format!("{schema}.{TABLE}")),
-            On::NewTables(by) => later(by, &within, "TABLES")?,
-            On::NewSequences(by) => later(by, &within, "SEQUENCES")?,
-            On::NewFunctions(by) => later(by, &within, "ROUTINES")?,
-            On::AnyNewFunctions(by) => later(by, "", "ROUTINES")?,
-            On::AnyNewTypes(by) => later(by, "", "TYPES")?,
-            On::Database => now(&format!("DATABASE {database}")),
-            On::PublicSchema => now("SCHEMA public"),
-        })
+    /// Which right it is, on however many objects.
+    pub fn right(&self) -> (&On, &str, &str) {
+        (&self.on, &self.to, &self.privilege)
     }
 }
 
+/// The statements that bring a new schema, which is empty, to the rules; but for the right to connect of logins that have it themselves.
+///
+/// # Errors
+/// Refused when a name is none.
+pub fn first(parties: &Parties, schema: &Ident, database: &Ident, version: u32) -> Result<Vec<String>, Fault> {
+    let wanted = wanted(parties);
+    let later = |g: &&Grant| matches!(g.on, On::Tables | On::Sequences | On::Functions | On::Ledger | On::Database);
+    let by = |maker: &Ident| maker.name().to_owned();
+    // PostgreSQL's own defaults.
+    let everybodys = |m: &Ident| [Grant::new(On::AnyNewFunctions(by(m)), PUBLIC, "EXECUTE"), Grant::new(On::AnyNewTypes(by(m)), PUBLIC, "USAGE")];
+    let everybodys: Vec<Grant> = parties.makers().into_iter().flat_map(everybodys).collect();
+    let mut all = statements(&everybodys, true, schema, database, version)?;
+    all.extend(statements(wanted.iter().filter(|g| !later(g)), false, schema, database, version)?);
+    Ok(all)
+}
+
+/// The statements that grant these, or revoke them: as few as possible, since each writes a row of the catalogs anew.
+///
+/// # Errors
+/// Refused when a name is none, or when it cannot be done by a statement.
+pub fn statements<'g>(grants: impl IntoIterator<Item = &'g Grant>, revoke: bool, schema: &Ident, database: &Ident, version: u32) -> Result<Vec<String>, Fault> {
+    let mut privileges: BTreeMap<(&On, &str), Vec<&str>> = BTreeMap::new();
+    for grant in grants {
+        privileges.entry((&grant.on, &grant.to)).or_default().push(known(grant)?);
+    }
+    let mut roles: BTreeMap<(&On, Vec<&str>), Vec<String>> = BTreeMap::new();
+    for ((on, to), privileges) in privileges {
+        roles.entry((on, privileges)).or_default().push(if to == PUBLIC { PUBLIC.to_owned() } else { Ident::new(to)?.to_string() });
+    }
+    roles.into_iter().map(|((on, privileges), to)| statement(on, &privileges, &to.join(", "), revoke, (schema, database), version)).collect()
+}
+
+fn statement(on: &On, privileges: &[&str], roles: &str, revoke: bool, (schema, database): (&Ident, &Ident), version: u32) -> Result<String, Fault> {
+    let (verb, to) = if revoke { ("REVOKE", "FROM") } else { ("GRANT", "TO") };
+    let privilege = privileges.join(", ");
+    let now = |on: &str| format!("{verb} {privilege} ON {on} {to} {roles}");
+    let later = |by: &str, scope: &str, on: &str| -> Result<String, Fault> {
+        Ok(format!("ALTER DEFAULT PRIVILEGES FOR ROLE {}{scope} {verb} {privilege} ON {on} {to} {roles}", Ident::new(by)?))
+    };
+    let within = format!(" IN SCHEMA {schema}");
+    Ok(match on {
+        On::Schema => now(&format!("SCHEMA {schema}")),
+        On::Tables => now(&format!("ALL TABLES IN SCHEMA {schema}")),
+        On::Sequences => now(&format!("ALL SEQUENCES IN SCHEMA {schema}")),
+        On::Functions => now(&format!("ALL ROUTINES IN SCHEMA {schema}")),
+        On::Ledger => now(&format!("{schema}.{TABLE}")),
+        On::NewTables(by) => later(by, &within, "TABLES")?,
+        On::NewSequences(by) => later(by, &within, "SEQUENCES")?,
+        On::NewFunctions(by) => later(by, &within, "ROUTINES")?,
+        On::AnyNewFunctions(by) => later(by, "", "ROUTINES")?,
+        On::AnyNewTypes(by) => later(by, "", "TYPES")?,
+        On::Database => now(&format!("DATABASE {database}")),
+        On::PublicSchema => now("SCHEMA public"),
+        On::Role(group) => {
+            let group = Ident::new(group)?;
+            match (revoke, privileges.contains(&MEMBER)) {
+                // With the membership goes the option.
+                (true, true) => format!("REVOKE {group} FROM {roles}"),
+                (true, false) => format!("REVOKE ADMIN OPTION FOR {group} FROM {roles}"),
+                (false, _) => connect_group::join(&group, roles, version),
+            }
+        }
+        On::Itself if privileges.contains(&MORE) => {
+            return Err(Fault::refused(
+                "postgres:REVOKE",
+                "foreign",
+                format!("the role {roles} has more than the right to connect to {database}, and all its members with it"),
+            )
+            .hint(
+                "its members are the logins of all tenants of the database: revoke what was granted to it elsewhere, and give what it owns to another role",
+            ));
+        }
+        On::Itself => format!("ALTER ROLE {roles} {}", privileges.iter().map(|p| format!("NO{p}")).collect::<Vec<_>>().join(" ")),
+    })
+}
+
 /// Privileges come from the server when they are to be revoked: only words that are privileges get into a statement.
-fn known(privilege: &str) -> Result<&str, Fault> {
+fn known(grant: &Grant) -> Result<&'static str, Fault> {
     const ALL: &[&str] =
         &["SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE", "REFERENCES", "TRIGGER", "MAINTAIN", "USAGE", "CREATE", "EXECUTE", "CONNECT", "TEMPORARY", "SET"];
-    ALL.iter().copied().find(|p| *p == privilege).ok_or_else(|| Fault::refused("postgres:GRANT", "unknown_privilege", format!("`{privilege}`")))
+    const OF_ROLES: &[&str] = &[MEMBER, ADMIN, MORE, "LOGIN", "SUPERUSER", "CREATEROLE", "CREATEDB", "REPLICATION", "BYPASSRLS"];
+    let words = if matches!(grant.on, On::Role(_) | On::Itself) { OF_ROLES } else { ALL };
+    let unknown = || Fault::refused("postgres:GRANT", "unknown_privilege", format!("`{}`", grant.privilege));
+    words.iter().copied().find(|p| *p == grant.privilege).ok_or_else(unknown)
 }
 
 /// The rules, as in the table above.
@@ -193,8 +255,14 @@ pub fn wanted(parties: &Parties) -> BTreeSet<Grant> {
         if parties.read_only { (&["SELECT"], &["SELECT"]) } else { (&["SELECT", "INSERT", "UPDATE", "DELETE"], &["USAGE", "SELECT"]) };
     let mut all = BTreeSet::new();
     let mut add = |on: On, to: &Ident, privileges: &[&str]| all.extend(privileges.iter().map(|p| Grant::new(on.clone(), to.name(), p)));
+    if let Some(group) = &parties.connect {
+        add(On::Database, group, &["CONNECT"]);
+    }
     for login in parties.logins() {
-        add(On::Database, login, &["CONNECT"]);
+        match &parties.connect {
+            Some(group) => add(On::Role(group.name().to_owned()), login, &[MEMBER]),
+            None => add(On::Database, login, &["CONNECT"]),
+        }
         add(On::Schema, login, &["USAGE"]);
     }
     add(On::Schema, &parties.migration, &["CREATE"]);
@@ -226,13 +294,18 @@ pub fn wanted(parties: &Parties) -> BTreeSet<Grant> {
 /// # Errors
 /// As the statements' faults.
 pub async fn find(db: &mut Connection, schema: &Ident, parties: &Parties) -> Result<BTreeSet<Grant>, Fault> {
-    type Row = (String, String, String, String, bool);
-    let makers: Vec<&str> = parties.makers().into_iter().map(Ident::name).collect();
-    let logins: Vec<&str> = parties.logins().into_iter().map(Ident::name).collect();
-    let rows: Vec<Row> = db.all("postgres:aclexplode", sqlx::query_as(FIND).bind(schema.name()).bind(TABLE).bind(makers).bind(logins)).await?;
+    db.prepare("labctl_grants", FIND).await?;
+    let name = |ident: &Ident| Literal::new(ident.name());
+    let array = |all: Vec<&Ident>| all.into_iter().map(name).collect::<Result<Vec<_>, _>>().map(|all| format!("ARRAY[{}]", list(all)));
+    let group = parties.connect.as_ref().map_or_else(|| Literal::new(""), name)?;
+    let (makers, others) = (array(parties.makers().into_iter().collect())?, array(parties.logins().into_iter().chain([&parties.owner]).collect())?);
+    let ask = format!("EXECUTE labctl_grants ({}, '{TABLE}', {makers}, {others}, {group}, '{}')", name(schema)?, connect_group::PREFIX);
+    let rows = db.script("postgres:aclexplode", ask).await?.pop().unwrap_or_default();
     let mut found = BTreeSet::new();
     let mut kinds = BTreeSet::new();
-    for (kind, by, to, privilege, on_all) in rows {
+    for row in rows {
+        let Ok([Some(kind), Some(by), Some(to), Some(privilege), on_all]) = <[Option<String>; 5]>::try_from(row) else { continue };
+        let on_all = on_all.as_deref() == Some("t");
         let on = match kind.as_str() {
             "schema" => On::Schema,
             "tables" => On::Tables,
@@ -246,6 +319,8 @@ pub async fn find(db: &mut Connection, schema: &Ident, parties: &Parties) -> Res
             "any types" => On::AnyNewTypes(by),
             "database" => On::Database,
             "public" => On::PublicSchema,
+            "role" => On::Role(by),
+            "itself" => On::Itself,
             "there are" => {
                 kinds.insert(to);
                 continue;
@@ -271,19 +346,25 @@ pub async fn find(db: &mut Connection, schema: &Ident, parties: &Parties) -> Res
     Ok(found)
 }
 
-/// $1 schema, $2 ledger table, $3 makers of objects, $4 roles that connect.
-const FIND: &str = "
+/// $1 schema, $2 ledger table, $3 makers of objects, $4 the tenant's roles, $5 the role by which they connect, $6 how the names of such roles
+/// begin. What is in the schema is found by its dependencies: a search by the catalogs of relations and functions would go through all tenants'.
+/// Up to PostgreSQL 15 members inherit by their own attribute, and may always become the role.
+const FIND: &str = "(name, name, name[], name[], name, text) AS
 WITH n AS (SELECT oid, nspowner, nspacl FROM pg_namespace WHERE nspname = $1),
 objects AS (
     SELECT CASE WHEN c.relname = $2 THEN 'ledger' WHEN c.relkind = 'S' THEN 'sequences' ELSE 'tables' END AS kind, 1000000 + row_number() OVER () AS id, c.relowner AS owner,
            coalesce(c.relacl, acldefault(CASE WHEN c.relkind = 'S' THEN 's' ELSE 'r' END::\"char\", c.relowner))
            || coalesce((SELECT array_agg(x.item) FROM pg_attribute t, unnest(t.attacl) AS x(item) WHERE t.attrelid = c.oid AND t.attacl IS NOT NULL), '{}') AS acl
-      FROM pg_class c JOIN n ON n.oid = c.relnamespace WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
+      FROM n JOIN pg_depend w ON w.refclassid = 'pg_namespace'::regclass AND w.refobjid = n.oid AND w.classid = 'pg_class'::regclass AND w.objsubid = 0
+      JOIN pg_class c ON c.oid = w.objid WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
     UNION ALL
-    SELECT 'functions', row_number() OVER (), p.proowner, coalesce(p.proacl, acldefault('f', p.proowner)) FROM pg_proc p JOIN n ON n.oid = p.pronamespace
+    SELECT 'functions', row_number() OVER (), p.proowner, coalesce(p.proacl, acldefault('f', p.proowner))
+      FROM n JOIN pg_depend w ON w.refclassid = 'pg_namespace'::regclass AND w.refobjid = n.oid AND w.classid = 'pg_proc'::regclass JOIN pg_proc p ON p.oid = w.objid
 ),
 rights AS (SELECT DISTINCT o.kind, o.id, a.grantee, a.privilege_type FROM objects o, aclexplode(o.acl) a WHERE a.grantee <> o.owner),
 makers AS (SELECT oid, rolname FROM pg_roles WHERE rolname = ANY ($3)),
+shared AS (SELECT oid, rolcanlogin, rolsuper, rolcreaterole, rolcreatedb, rolreplication, rolbypassrls FROM pg_roles WHERE rolname = $5),
+parties AS (SELECT oid, false AS shared FROM pg_roles WHERE rolname = ANY ($4) UNION ALL SELECT oid, true FROM shared),
 everything(kind, by, grantee, privilege, on_all) AS (
     SELECT 'schema', ''::name, a.grantee, a.privilege_type, true FROM n, aclexplode(coalesce(n.nspacl, acldefault('n', n.nspowner))) a WHERE a.grantee <> n.nspowner
     UNION ALL
@@ -298,7 +379,19 @@ everything(kind, by, grantee, privilege, on_all) AS (
            aclexplode(coalesce(d.defaclacl, acldefault(k.type, m.oid))) a WHERE a.grantee <> m.oid
     UNION ALL
     SELECT 'database', '', a.grantee, a.privilege_type, true FROM pg_database d, aclexplode(coalesce(d.datacl, acldefault('d', d.datdba))) a
-     WHERE d.datname = current_database() AND a.grantee <> d.datdba AND (a.grantee = 0 OR a.grantee IN (SELECT oid FROM pg_roles WHERE rolname = ANY ($4 || $3)))
+     WHERE d.datname = current_database() AND a.grantee <> d.datdba AND (a.grantee = 0 OR a.grantee IN (SELECT oid FROM parties))
+    UNION ALL
+    SELECT 'role', g.rolname, p.oid, 'MEMBER', bool_or(coalesce((to_jsonb(m) ->> 'inherit_option')::boolean, true)) AND NOT bool_or(coalesce((to_jsonb(m) ->> 'set_option')::boolean, false))
+      FROM parties p JOIN pg_auth_members m ON m.member = p.oid JOIN pg_roles g ON g.oid = m.roleid WHERE p.shared OR starts_with(g.rolname, $6) GROUP BY 2, 3
+    UNION ALL
+    SELECT 'role', g.rolname, p.oid, 'ADMIN OPTION', true
+      FROM parties p JOIN pg_auth_members m ON m.member = p.oid AND m.admin_option JOIN pg_roles g ON g.oid = m.roleid WHERE p.shared OR starts_with(g.rolname, $6)
+    UNION ALL
+    SELECT 'itself', '', s.oid, a.word, true FROM shared s, unnest(ARRAY['LOGIN', 'SUPERUSER', 'CREATEROLE', 'CREATEDB', 'REPLICATION', 'BYPASSRLS'],
+           ARRAY[s.rolcanlogin, s.rolsuper, s.rolcreaterole, s.rolcreatedb, s.rolreplication, s.rolbypassrls]) a(word, has) WHERE a.has
+    UNION ALL
+    SELECT 'itself', '', s.oid, 'MORE RIGHTS OR OBJECTS', true FROM shared s JOIN pg_shdepend x ON x.refclassid = 'pg_authid'::regclass AND x.refobjid = s.oid
+     WHERE x.classid <> 'pg_database'::regclass OR x.deptype <> 'a' OR x.objid <> (SELECT oid FROM pg_database WHERE datname = current_database())
     UNION ALL
     SELECT 'public', '', a.grantee, a.privilege_type, true FROM pg_namespace p, aclexplode(coalesce(p.nspacl, acldefault('n', p.nspowner))) a
      WHERE p.nspname = 'public' AND a.grantee = 0 AND a.privilege_type = 'CREATE'
@@ -328,6 +421,7 @@ mod tests {
             admin: role("admin"),
             read_only: false,
             row_security: false,
+            connect: Some(role("labctl_connect_shared")),
         }
     }
 
@@ -335,7 +429,7 @@ mod tests {
     fn nothing_is_wanted_for_the_public_nor_for_tenants_on_the_ledger() {
         let all = wanted(&parties());
         assert!(all.iter().all(|g| g.to != PUBLIC && (g.on != On::Ledger || g.to == "admin") && g.on != On::PublicSchema));
-        assert!(all.iter().filter(|g| g.to == "a_read").all(|g| matches!(g.privilege.as_str(), "SELECT" | "USAGE" | "CONNECT")));
+        assert!(all.iter().filter(|g| g.to == "a_read").all(|g| matches!(g.privilege.as_str(), "SELECT" | "USAGE" | "MEMBER")));
         assert!(all.iter().filter(|g| g.to == "a_app").all(|g| g.privilege != "CREATE" && g.privilege != "TRUNCATE"));
     }
 
@@ -354,6 +448,37 @@ mod tests {
     #[test]
     fn a_word_that_is_no_privilege_never_gets_into_a_statement() {
         let schema = Ident::new("s").unwrap();
-        Grant::new(On::Schema, "x", "USAGE; DROP SCHEMA s").revoke(&schema, &schema).unwrap_err();
+        for on in [On::Schema, On::Itself, On::Role("g".to_owned())] {
+            statements(&[Grant::new(on, "x", "USAGE; DROP SCHEMA s")], true, &schema, &schema, 150_000).unwrap_err();
+        }
+    }
+
+    #[test]
+    fn a_login_connects_by_the_role_where_the_database_is_shared_and_by_itself_where_it_is_not() {
+        let of = |parties: &Parties| wanted(parties).iter().filter(|g| matches!(g.on, On::Database | On::Role(_))).map(ToString::to_string).collect::<Vec<_>>();
+        let members = ["a_app", "a_migrate", "a_read"].map(|r| format!("MEMBER on the role labctl_connect_shared for {r}"));
+        assert_eq!(of(&parties()), [vec!["CONNECT on the database for labctl_connect_shared".to_owned()], members.to_vec()].concat());
+        assert_eq!(of(&Parties { connect: None, ..parties() }), ["a_app", "a_migrate", "a_read"].map(|r| format!("CONNECT on the database for {r}")));
+    }
+
+    #[test]
+    fn what_is_granted_alike_is_granted_in_one_statement() {
+        let (schema, database) = (Ident::new("s").unwrap(), Ident::new("shared").unwrap());
+        let some = |version| {
+            let all = wanted(&parties());
+            statements(all.iter().filter(|g| matches!(g.on, On::Schema | On::Tables | On::Role(_))), false, &schema, &database, version).unwrap()
+        };
+        let members = r#"GRANT "labctl_connect_shared" TO "a_app", "a_migrate", "a_read""#;
+        assert_eq!(
+            some(150_000),
+            [
+                r#"GRANT CREATE, USAGE ON SCHEMA "s" TO "a_migrate""#,
+                r#"GRANT USAGE ON SCHEMA "s" TO "a_app", "a_read", "admin""#,
+                r#"GRANT DELETE, INSERT, SELECT, UPDATE ON ALL TABLES IN SCHEMA "s" TO "a_app""#,
+                r#"GRANT SELECT ON ALL TABLES IN SCHEMA "s" TO "a_read""#,
+                members,
+            ]
+        );
+        assert_eq!(some(160_000).last().unwrap(), &format!("{members} WITH INHERIT TRUE, SET FALSE"));
     }
 }

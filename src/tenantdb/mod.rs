@@ -9,6 +9,7 @@
 //! * [`comment`]: ownership, as one line of JSON in an object's comment.
 //! * [`roles`], [`databases`], [`schemas`], [`grants`]: what a tenant has on a server, and who may do what with it.
 //! * [`adoption`]: a schema that was there before labctl is taken over.
+//! * [`connect_group`]: the role by whose membership logins connect to a database that tenants share.
 //! * [`libpq`]: how PostgreSQL's own programs reach a database as labctl does.
 //! * [`census`]: everything on a server, with what its comment says of its owner.
 //! * [`row_security`]: row security as a second line in a schema of a tenant's own.
@@ -32,6 +33,7 @@ mod tunnel;
 pub mod adoption;
 pub mod census;
 pub mod comment;
+pub mod connect_group;
 pub mod databases;
 pub mod fault;
 pub mod grants;

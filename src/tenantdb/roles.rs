@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::connect::Connection;
+use super::connect_group;
 use super::fault::creating;
 use super::membership::borrow;
 use super::quote::{Ident, Literal, list};
@@ -50,7 +51,8 @@ pub struct Found {
     pub settings: BTreeMap<String, String>,
     /// Databases in which it has settings of their own, which win over those above.
     pub settings_in: BTreeSet<String>,
-    /// Roles whose rights it has, but for the groups of a system's tables: those are its admission's ([`system`](super::system)).
+    /// Roles whose rights it has, but those by which it connects to shared databases, which go with its schemas, and the groups of a system's
+    /// tables, which are its admission's ([`system`](super::system)).
     pub member_of: BTreeSet<String>,
     /// Powers no tenant's role may have (`SUPERUSER`, `CREATEROLE`, …).
     pub powers: BTreeSet<String>,
@@ -154,13 +156,14 @@ pub async fn find(db: &mut Connection, name: &Ident) -> Result<Option<Found>, Fa
                 "SELECT shobj_description(r.oid, 'pg_authid'), r.rolcanlogin, r.rolconnlimit, r.rolconfig, \
                  ARRAY(SELECT d.datname::text FROM pg_db_role_setting s JOIN pg_database d ON d.oid = s.setdatabase WHERE s.setrole = r.oid), \
                  ARRAY(SELECT DISTINCT g.rolname::text FROM pg_auth_members m JOIN pg_roles g ON g.oid = m.roleid WHERE m.member = r.oid \
-                 AND coalesce(shobj_description(g.oid, 'pg_authid'), '') NOT LIKE $2), \
+                 AND NOT starts_with(g.rolname, $2) AND coalesce(shobj_description(g.oid, 'pg_authid'), '') NOT LIKE $3), \
                  array_remove(ARRAY[CASE WHEN r.rolsuper THEN 'SUPERUSER' END, CASE WHEN r.rolcreaterole THEN 'CREATEROLE' END, \
                  CASE WHEN r.rolcreatedb THEN 'CREATEDB' END, CASE WHEN r.rolreplication THEN 'REPLICATION' END, \
                  CASE WHEN r.rolbypassrls THEN 'BYPASSRLS' END], NULL) \
                  FROM pg_roles r WHERE r.rolname = $1",
             )
             .bind(name.name())
+            .bind(connect_group::PREFIX)
             .bind(format!("%\"{GROUP}\":%")),
         )
         .await?;

@@ -202,6 +202,7 @@ mod tests {
             readonly: None,
             admin: role("admin"),
             read_only: false,
+            connect: None,
             row_security: false,
         };
         assert_eq!(Guard::of(&parties).unwrap(), None);

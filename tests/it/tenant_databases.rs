@@ -2,6 +2,8 @@
 
 #[path = "tenant_databases/adoption.rs"]
 mod adoption;
+#[path = "tenant_databases/connecting.rs"]
+mod connecting;
 #[path = "tenant_databases/isolation.rs"]
 mod isolation;
 #[path = "tenant_databases/rows.rs"]
@@ -22,7 +24,10 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use labctl::engine::fault::Class;
 use labctl::engine::kind::{Change, Diff, Observed, Suspension};
+use labctl::tenantdb::migrations::apply::{Job, Ledger, migrate};
+use labctl::tenantdb::migrations::ledger::To;
 use labctl::tenantdb::migrations::{File, Library};
+use labctl::tenantdb::quote::Ident;
 use labctl::tenantdb::{Databases, Login, Settings, Tls, Tunnels};
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -161,7 +166,30 @@ async fn drift_in_roles_and_grants_is_named_and_mended() {
         (walls, "GRANT SELECT ON drift_schema.labctl_migrations TO drift_app", "grants.drift_app.labctl_migrations: SELECT → (none)"),
         (walls, "REVOKE INSERT ON drift_schema.patients FROM drift_app", "grants.drift_app.tables: on some → INSERT"),
         (walls, "REVOKE USAGE ON SCHEMA drift_schema FROM drift_app", "grants.drift_app.the schema: (none) → USAGE"),
-        (walls, "REVOKE CONNECT ON DATABASE drift_shared FROM drift_app", "grants.drift_app.the database: (none) → CONNECT"),
+        (walls, "REVOKE labctl_connect_drift_shared FROM drift_app", "grants.drift_app.the role labctl_connect_drift_shared: (none) → MEMBER"),
+        (walls, "GRANT CONNECT ON DATABASE drift_shared TO drift_app", "grants.drift_app.the database: CONNECT → (none)"),
+        (
+            walls,
+            "REVOKE CONNECT ON DATABASE drift_shared FROM labctl_connect_drift_shared",
+            "grants.labctl_connect_drift_shared.the database: (none) → CONNECT",
+        ),
+        (
+            walls,
+            "GRANT TEMPORARY ON DATABASE drift_shared TO labctl_connect_drift_shared",
+            "grants.labctl_connect_drift_shared.the database: TEMPORARY → (none)",
+        ),
+        (
+            walls,
+            "GRANT labctl_connect_drift_shared TO drift_app WITH ADMIN OPTION",
+            "grants.drift_app.the role labctl_connect_drift_shared: ADMIN OPTION → (none)",
+        ),
+        (walls, "ALTER ROLE labctl_connect_drift_shared CREATEROLE", "grants.labctl_connect_drift_shared.the role itself: CREATEROLE → (none)"),
+        (
+            walls,
+            "SET ROLE drift_admin; GRANT stranger TO labctl_connect_drift_shared; RESET ROLE",
+            "grants.labctl_connect_drift_shared.the role stranger: MEMBER → (none)",
+        ),
+        (walls, "GRANT SELECT ON drift_schema.patients TO labctl_connect_drift_shared", "grants.labctl_connect_drift_shared.tables: SELECT → (none)"),
         (walls, "GRANT EXECUTE ON FUNCTION drift_schema.refuse_change() TO PUBLIC", "grants.PUBLIC.functions: EXECUTE → (none)"),
         (
             walls,
@@ -181,7 +209,12 @@ async fn drift_in_roles_and_grants_is_named_and_mended() {
         assert!(changes.iter().any(|c| c.to_string() == named), "{sql}: {changes:?}");
         assert_eq!(resource.converge(&cx).await.unwrap(), 1, "{sql}");
     }
-    run(&mut sup, "ALTER ROLE drift_app BYPASSRLS").await.unwrap();
+    // What that role has elsewhere is seen too, and not taken without asking.
+    run(&mut sup, "CREATE SCHEMA elsewhere; GRANT USAGE ON SCHEMA elsewhere TO labctl_connect_drift_shared").await.unwrap();
+    let Diff::Update(changes) = walls.diff(&cx).await else { panic!() };
+    assert_eq!(changes[0].to_string(), "grants.labctl_connect_drift_shared.the role itself: MORE RIGHTS OR OBJECTS → (none)");
+    assert_eq!(walls.converge(&cx).await.unwrap_err().code, "foreign");
+    run(&mut sup, "DROP SCHEMA elsewhere; ALTER ROLE drift_app BYPASSRLS").await.unwrap();
     assert!(matches!(app.diff(&cx).await, Diff::Forbidden(why) if why.contains("NOBYPASSRLS")));
     run(&mut sup, "ALTER ROLE drift_app NOBYPASSRLS; CREATE TABLE drift_schema.alien (id int)").await.unwrap();
     assert!(matches!(walls.diff(&cx).await, Diff::Forbidden(why) if why.contains("relation alien of postgres")));
@@ -307,6 +340,8 @@ async fn migrations_are_all_or_nothing_and_history_is_only_continued() {
     let bad = library.add(vec![file("V4__d.sql", "CREATE TABLE d (id int);"), file("V5__e.sql", "CREATE TABLE e (id nonsense);")]).unwrap();
     let early = library.add(vec![file("V2__b.sql", "CREATE TABLE b (id int);")]).unwrap();
     let changed = library.add(vec![file("V1__a.sql", "CREATE TABLE a (id bigint);")]).unwrap();
+    let sly = library.add(vec![file("V6__f.sql", "CREATE TABLE f (id int); DO $$ BEGIN EXECUTE 'RESET ROLE'; END $$;")]).unwrap();
+    let texts_of_all = library.clone();
     let cx = server.cx(&secrets, library).await;
     for resource in everything(&secrets, "history", "history_shared", &good) {
         resource.converge(&cx).await.unwrap();
@@ -322,6 +357,12 @@ async fn migrations_are_all_or_nothing_and_history_is_only_continued() {
     assert!(fault.message.contains("tenant/V5__e") && fault.message.contains("nonsense"), "{fault}");
     tokio::time::sleep(Duration::from_millis(200)).await;
     assert_eq!(texts(&mut sup, tables).await.len(), 2, "V4 was undone with V5");
+
+    // A file that sheds the role it runs in is found out before anything of it is committed.
+    let fault = version("history", "history_shared", &[good.clone(), sly].concat()).converge(&cx).await.unwrap_err();
+    assert_eq!((fault.class, fault.code.as_str()), (Class::Unknown, "left_transaction"));
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(texts(&mut sup, tables).await.len(), 2, "V6 was undone");
 
     let rows = [
         (vec![good[0].clone(), early[0].clone(), good[1].clone()], "V2__b comes in before tenant/V3__c"),
@@ -342,6 +383,37 @@ async fn migrations_are_all_or_nothing_and_history_is_only_continued() {
     let Err(fault) = more.kind().update(&cx, &more.target(), "x", &json!({"schema": "h_schema", "applied": []})).await else { panic!() };
     assert_eq!((fault.class, fault.code.as_str()), (Class::Busy, "55P03"));
     run(&mut sup, "ROLLBACK").await.unwrap();
+
+    // A view in the ledger's place is not read: what it calls would run with the administrator's rights.
+    let trap = "SET search_path = history_schema; CREATE SEQUENCE reads; GRANT ALL ON reads TO PUBLIC; ALTER TABLE labctl_migrations RENAME TO kept; \
+                CREATE VIEW labctl_migrations AS SELECT *, nextval('history_schema.reads') FROM kept; GRANT SELECT ON labctl_migrations TO history_admin; RESET search_path";
+    run(&mut sup, trap).await.unwrap();
+    let databases = Databases::new(Settings { tunnels: Tunnels::default(), tls: Tls::Prefer, root_cert: None });
+    let login = Login {
+        endpoint: format!("127.0.0.1:{}", server.port()),
+        database: server.shared.clone(),
+        username: server.admin.clone(),
+        password: ADMIN_PASSWORD.into(),
+    };
+    let (schema, role) = (Ident::new("history_schema").unwrap(), Ident::new("history_migrate").unwrap());
+    let job = Job {
+        shared: None,
+        schema: &schema,
+        role: &role,
+        tenant: "history",
+        wanted: &good,
+        to: &To::new(),
+        ledger: Ledger::Of { address: "history/postgres_schema_version/main", registry: "r1" },
+        lock_timeout: Duration::from_secs(1),
+    };
+    let fault = migrate(&mut databases.connect(&login).await.unwrap(), &job, &texts_of_all).await.unwrap_err();
+    assert_eq!((fault.class, fault.code.as_str()), (Class::Refused, "not_a_ledger"));
+    assert_eq!(texts(&mut sup, "SELECT is_called::text FROM history_schema.reads").await, ["false"]);
+    run(&mut sup, "SET search_path = history_schema; DROP VIEW labctl_migrations; ALTER TABLE kept RENAME TO labctl_migrations; RESET search_path")
+        .await
+        .unwrap();
+    let done = migrate(&mut databases.connect(&login).await.unwrap(), &job, &texts_of_all).await.unwrap();
+    assert_eq!(done.before, done.after);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -135,7 +135,7 @@ pub(super) fn making(schema: &Ident, admin: &Ident, comment: &str) -> Result<Str
     // reads, so that looking, later, needs no membership: looking never writes.
     let rights = format!(
         "DECLARE other text; BEGIN \
-         FOR other IN SELECT DISTINCT r.rolname FROM pg_class c, aclexplode(c.relacl) a JOIN pg_roles r ON r.oid = a.grantee \
+         FOR other IN SELECT DISTINCT pg_get_userbyid(a.grantee) FROM pg_class c, aclexplode(c.relacl) a \
              WHERE c.oid = {}::regclass AND a.grantee <> c.relowner LOOP \
              EXECUTE format({}, other); \
          END LOOP; END",

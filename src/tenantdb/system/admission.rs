@@ -8,12 +8,12 @@ use serde::{Deserialize, Serialize};
 use super::{Names, Shared};
 use crate::engine::fault::Fault;
 use crate::tenantdb::connect::Connection;
+use crate::tenantdb::connect_group;
 use crate::tenantdb::grants::existing;
 use crate::tenantdb::membership::borrow;
 use crate::tenantdb::quote::{Ident, Literal, list};
 use crate::tenantdb::rls::ROLES;
 use crate::tenantdb::roles::end_sessions;
-use crate::tenantdb::schemas::lock_database_grants;
 
 /// Who is to be admitted.
 #[derive(Debug)]
@@ -68,7 +68,7 @@ pub struct Login {
     pub writes: bool,
     /// A member of *read*.
     pub reads: bool,
-    /// It may connect to the database.
+    /// A member of the role by which tenants connect to the database.
     pub connects: bool,
 }
 
@@ -90,11 +90,8 @@ pub async fn find(db: &mut Connection, shared: &Shared, guest: &Guest<'_>) -> Re
         other => other?,
     };
     let member = "EXISTS (SELECT FROM pg_auth_members m JOIN pg_roles g ON g.oid = m.roleid WHERE m.member = r.oid AND g.rolname =";
-    let sql = format!(
-        "SELECT r.rolname::text, {member} $2), {member} $3), EXISTS (SELECT FROM pg_database d, aclexplode(d.datacl) a WHERE d.datname = current_database() AND a.grantee = r.oid \
-         AND a.privilege_type = 'CONNECT') FROM pg_roles r WHERE r.rolname = ANY ($1)"
-    );
-    let query = sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(guest.names()).bind(&shared.write).bind(&shared.read);
+    let sql = format!("SELECT r.rolname::text, {member} $2), {member} $3), {member} $4 || current_database()) FROM pg_roles r WHERE r.rolname = ANY ($1)");
+    let query = sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(guest.names()).bind(&shared.write).bind(&shared.read).bind(connect_group::PREFIX);
     let logins: Vec<(String, bool, bool, bool)> = db.all("postgres:pg_auth_members", query).await?;
     Ok(Admitted {
         lines: lines.into_iter().map(|(role, tenant, registry)| Line { role, tenant, registry }).collect(),
@@ -110,6 +107,7 @@ pub async fn admit(db: &mut Connection, shared: &Shared, guest: &Guest<'_>, data
     const CALL: &str = "postgres:INSERT";
     let Names { schema, write, read, .. } = shared.names()?;
     let (tenant, registry) = (Literal::new(guest.tenant)?, Literal::new(guest.registry)?);
+    connect_group::look(db, database, &[]).await?.open(db, database).await?;
     db.begin().await?;
     let found = find(db, shared, guest).await?;
     if let Some(line) = found.lines.iter().find(|l| l.registry.as_deref() != Some(guest.registry)) {
@@ -138,11 +136,10 @@ pub async fn admit(db: &mut Connection, shared: &Shared, guest: &Guest<'_>, data
             connect.push(role);
         }
     }
-    db.execute(CALL, sql.join("; ")).await?;
     if !connect.is_empty() {
-        lock_database_grants(db).await?;
-        db.execute("postgres:GRANT ON DATABASE", format!("GRANT CONNECT ON DATABASE {database} TO {}", list(connect))).await?;
+        sql.push(connect_group::join(&connect_group::group(database)?, &list(connect), db.version()));
     }
+    db.execute(CALL, sql.join("; ")).await?;
     db.commit(CALL).await
 }
 
@@ -161,8 +158,7 @@ pub async fn expel(db: &mut Connection, shared: &Shared, guest: &Guest<'_>, data
         db.begin().await?;
         let roles = list(&logins);
         db.execute("postgres:REVOKE", format!("SET LOCAL client_min_messages = error; REVOKE {write}, {read} FROM {roles}")).await?;
-        lock_database_grants(db).await?;
-        db.execute("postgres:REVOKE", format!("REVOKE ALL ON DATABASE {database} FROM {roles}")).await?;
+        connect_group::leave(db, database, &all).await?;
         db.commit("postgres:REVOKE").await?;
         db.begin().await?;
         let borrowed = borrow(db, &all).await?;

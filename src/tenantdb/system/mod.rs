@@ -31,8 +31,7 @@ use super::migrations::apply::{self, Done, Job, Ledger};
 use super::migrations::ledger::{self, To};
 use super::migrations::{Library, Step};
 use super::quote::{Ident, Literal};
-use super::schemas::lock_database_grants;
-use super::{comment, rls};
+use super::{comment, connect_group, rls};
 use crate::engine::fault::Fault;
 use crate::engine::kind::Tags;
 
@@ -226,7 +225,7 @@ async fn close(db: &mut Connection) -> Result<(), Fault> {
         db.execute("postgres:REVOKE", "REVOKE CREATE ON SCHEMA public FROM PUBLIC".to_owned()).await?;
     }
     if open {
-        lock_database_grants(db).await?;
+        connect_group::lock(db).await?;
         db.execute("postgres:REVOKE", format!("REVOKE ALL ON DATABASE {} FROM PUBLIC", Ident::new(&database)?)).await?;
     }
     Ok(())

@@ -100,7 +100,12 @@ pub const PROBES: &[Probe] = &[
     own("set_role_own_owner", "become its own schema's owner", "SET ROLE {own_owner}"),
     own("join_admin", "join the administrator", "GRANT {admin} TO {me}"),
     own("join_predefined", "join pg_read_all_data", "GRANT pg_read_all_data TO {me}"),
-    own("member_of_strangers", "be a member of a role that is not its own", "SELECT FROM pg_roles WHERE pg_has_role(oid, 'MEMBER') AND rolname <> ALL ({own_roles})").rows(),
+    own(
+        "member_of_strangers",
+        "be a member of a role that is neither its own nor the one it connects by",
+        "SELECT FROM pg_roles WHERE pg_has_role(oid, 'MEMBER') AND rolname <> ALL ({own_roles}) AND rolname <> 'labctl_connect_' || current_database()",
+    )
+    .rows(),
     own("alter_all_roles", "change settings of all roles", "ALTER ROLE ALL SET work_mem = '1MB'"),
     own("alter_database", "change settings of the database", "ALTER DATABASE {database} SET work_mem = '1MB'"),
     own("alter_system", "change settings of the server", "ALTER SYSTEM SET work_mem = 'labctl: no number'").alone().passed(&["22023"]),
