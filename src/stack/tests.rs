@@ -225,6 +225,7 @@ fn the_tiers_keep_the_numbers_of_the_guide() {
     assert_eq!(
         isolation,
         [
+            "clinicx trial: rows",
             "clinicx standard: schema",
             "clinicx enterprise: database",
             "labcloud trial: schema",

@@ -72,7 +72,7 @@ async fn two_tenants_with_rows_in_shared_tables_live_apart_from_creation_to_purg
     let (_, _) = tokio::join!(create(0), create(1));
     for id in [A, B] {
         stage.json(&["tenant", "drift", id], 0).await;
-        assert_eq!(stage.json(&["tenant", "show", id], 0).await["tenant"]["isolation"], "rows");
+        assert_eq!(stage.json(&["tenant", "show", id], 0).await["isolation"], "rows");
         furnish(id).await;
     }
     for id in [A, B] {
