@@ -1,5 +1,7 @@
 //! The binary end to end, in a sandbox of its own: what an operator types, what other programs then find.
 
+#[path = "e2e/auditor.rs"]
+mod auditor;
 #[path = "e2e/bad_specs.rs"]
 mod bad_specs;
 #[path = "e2e/crash.rs"]
@@ -15,7 +17,7 @@ mod events;
 #[path = "e2e/failure.rs"]
 mod failure;
 #[path = "e2e/fixture.rs"]
-mod fixture;
+pub mod fixture;
 #[path = "e2e/fleet.rs"]
 mod fleet;
 #[path = "e2e/formats.rs"]
