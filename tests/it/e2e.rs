@@ -10,6 +10,8 @@ mod crash;
 mod create;
 #[path = "e2e/deletion.rs"]
 mod deletion;
+#[path = "e2e/doctor.rs"]
+mod doctor;
 #[path = "e2e/drift.rs"]
 mod drift;
 #[path = "e2e/events.rs"]
@@ -42,6 +44,8 @@ mod rename;
 mod scale_deploy;
 #[path = "e2e/secrets.rs"]
 mod secrets;
+#[path = "e2e/surroundings.rs"]
+mod surroundings;
 #[path = "e2e/suspend.rs"]
 mod suspend;
 #[path = "e2e/sweep.rs"]

@@ -32,6 +32,8 @@ async fn the_auditor_finds_nothing_in_a_whole_world_and_every_fault_planted_in_i
         world.ok(&["tenant", "create", &world.spec(id, stack, tier)]);
     }
     it_is_clean(&world).await;
+    let well = world.ok(&["doctor"]);
+    assert!(well.err.contains("All is well"), "{well}");
     let faults = Box::pin(plant(&world)).await;
     let heard = format!("user app password {}!", faults.password);
     let verdict = Box::pin(audit_and_listen(&world, Scope::Everything, &[("the create's words", &heard)])).await;
@@ -48,6 +50,21 @@ async fn the_auditor_finds_nothing_in_a_whole_world_and_every_fault_planted_in_i
     finds(&verdict, Wrong::Leaked, &["home/debug.log", "password"]);
     finds(&verdict, Wrong::Leaked, &["the create's words"]);
     assert!(!verdict.to_string().contains(&faults.password), "the verdict itself leaks");
+
+    // The command finds, in other ways, what an operator can do something about.
+    let doctor = world.run(&["doctor", "-o", "json"]);
+    assert_eq!(doctor.code, 1, "{doctor}");
+    let told: Vec<Value> = serde_json::from_str(&doctor.out).unwrap();
+    let has = |check: &str, what: &str| told.iter().any(|f| f["check"] == check && f["what"].as_str().is_some_and(|w| w.contains(what)));
+    for (check, what) in [
+        ("lost", "audited-lab/s3_bucket/data"),
+        ("lost", "audited-lab/log_group/web"),
+        ("doubled", "audited-lab/cognito_user_pool/main"),
+        ("doubled", "audited-lab/postgres_schema/main"),
+        ("doubled", "audited-lab/log_group/twice"),
+    ] {
+        assert!(has(check, what), "no {check} {what}: {doctor}");
+    }
 
     // Who asks about one tenant hears nothing of the other.
     let other = audit(&world, Scope::Tenants(&[CLINIC])).await;
