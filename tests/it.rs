@@ -10,6 +10,8 @@ mod cli;
 mod e2e;
 #[path = "it/engine.rs"]
 mod engine;
+#[path = "it/hostile.rs"]
+mod hostile;
 #[path = "it/house.rs"]
 mod house;
 #[path = "it/kinds_compute_database.rs"]
