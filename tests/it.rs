@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
+#[path = "it/audit.rs"]
+mod audit;
 #[path = "it/cli.rs"]
 mod cli;
 #[path = "it/e2e.rs"]
@@ -10,6 +12,8 @@ mod e2e;
 mod engine;
 #[path = "it/errata.rs"]
 mod errata;
+#[path = "it/hostile.rs"]
+mod hostile;
 #[path = "it/house.rs"]
 mod house;
 #[path = "it/kinds_compute_database.rs"]

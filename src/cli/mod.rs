@@ -17,6 +17,7 @@ pub mod prompt;
 mod audit;
 mod causes;
 mod completions;
+mod doctor;
 mod drift_line;
 mod early;
 mod events;
@@ -82,6 +83,7 @@ enum Command {
     Profile(profile::Args),
     Sandbox(sandbox::Args),
     Registry(registry::Args),
+    Doctor(doctor::Args),
     Completions(completions::Args),
     Man(man::Args),
 }
@@ -301,6 +303,7 @@ async fn run(command: Command, cli: &Cli) -> Result<(), CliError> {
         Command::Profile(args) => profile::run(args, cli).await,
         Command::Sandbox(args) => sandbox::run(args, cli).await,
         Command::Registry(args) => registry::run(args, cli).await,
+        Command::Doctor(args) => doctor::run(args, cli).await,
         Command::Completions(args) => completions::run(args, cli).await,
         Command::Man(args) => man::run(args, cli).await,
     }

@@ -73,7 +73,7 @@ impl Cli {
         Ok(registry)
     }
 
-    async fn reachable(&self, settings: &Settings) -> Result<Reachable, CliError> {
+    pub(super) async fn reachable(&self, settings: &Settings) -> Result<Reachable, CliError> {
         let place = match &settings.profile {
             Profile::Sandbox => of_sandbox(self.start_sandbox(settings).await?),
             Profile::Platform(platform) => of_platform(platform),

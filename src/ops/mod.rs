@@ -20,6 +20,7 @@
 //! * [`settle`]: what an operator settles of an operation that no run can: given up, or looked at.
 //! * [`verify`]: isolation, proved by trying.
 //! * [`fleet`]: the migrations of many tenants at once.
+//! * [`doctor`]: is everything well, and what to do where it is not. Never writes.
 //! * [`undo`]: what a failed run has made, deleted again where that was asked for.
 //! * [`error`]: what can go wrong, one type for all verbs.
 
@@ -30,6 +31,7 @@ pub mod credentials;
 pub mod delete;
 pub mod deliver;
 pub mod deploy;
+pub mod doctor;
 pub mod drift;
 pub mod edit;
 pub mod error;

@@ -41,7 +41,8 @@ pub async fn certify(site: &Site, state: &DesiredState, number: i64) -> Result<R
     // What an earlier life of this id had is in that life's certificate.
     let before = site.registry.certificates(tenant).await?.first().map_or(0, |c| c.operation);
     let had: Vec<Resource> = site.registry.all_resources(tenant).await?.into_iter().filter(|r| r.operation > before).collect();
-    let whose = Whose { tenant: tenant.clone(), registry: site.registry_id.to_string(), ids: had.iter().filter_map(|r| r.id.clone()).collect::<BTreeSet<_>>() };
+    let ids = had.iter().filter_map(|r| r.id.clone()).collect();
+    let whose = Whose { tenant: Some(tenant.clone()), registry: site.registry_id.to_string(), ids, shared: BTreeSet::new(), leftovers: true };
     match prove(site, &whose).await {
         Err(fault) => Ok(Err(fault)),
         Ok(listings) => document(site, state, number, &had, &listings).await.map(Ok),

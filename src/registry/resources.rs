@@ -106,6 +106,20 @@ impl Registry {
         self.list_resources(tenant, true).await
     }
 
+    /// What all tenants (or one) have, or may have, by address. What is gone is left out.
+    ///
+    /// # Errors
+    /// Only those of reaching the registry.
+    pub async fn resources_of(&self, tenant: Option<&str>) -> Result<Vec<Resource>> {
+        let found: Vec<Json<Resource>> =
+            sqlx::query_scalar("SELECT to_jsonb(r) FROM labctl.resources r WHERE ($1::text IS NULL OR tenant = $1) AND status <> 'deleted' ORDER BY address")
+                .bind(tenant)
+                .fetch_all(self.pool().await?)
+                .await
+                .map_err(|e| self.sql(e))?;
+        Ok(found.into_iter().map(|Json(r)| r).collect())
+    }
+
     async fn list_resources(&self, tenant: &str, gone_too: bool) -> Result<Vec<Resource>> {
         let found: Vec<Json<Resource>> =
             sqlx::query_scalar("SELECT to_jsonb(r) FROM labctl.resources r WHERE tenant = $1 AND ($2 OR status <> 'deleted') ORDER BY position, address")

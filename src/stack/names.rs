@@ -310,6 +310,46 @@ mod tests {
         assert!(check(&parts("ab", "ab"), "role.").is_none());
     }
 
+    /// 1,500 tenants are 1,124,250 pairs. Half of their ids are made of the words that names are made of, where a clash would come from.
+    #[test]
+    fn of_a_million_pairs_of_tenants_none_share_a_name() {
+        const WORDS: [&str; 14] = ["a", "b", "aa", "lab", "owner", "app", "data", "pool", "tenant", "suspended", "mate", "production", "task", "1"];
+        let mut seed = 0x9e37_79b9_7f4a_7c15_u64;
+        let mut random = move |below: usize| {
+            // xorshift64*: the same ids in every run.
+            seed ^= seed >> 12;
+            seed ^= seed << 25;
+            seed ^= seed >> 27;
+            usize::try_from((seed.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) % below as u64).unwrap()
+        };
+        let mut ids = BTreeSet::new();
+        while ids.len() < 1500 {
+            let parts: Vec<String> = (0..=random(4))
+                .map(|_| match random(2) {
+                    0 => WORDS[random(WORDS.len())].to_owned(),
+                    _ => (0..=random(5)).map(|_| char::from(b"abcxyz0189"[random(10)])).collect(),
+                })
+                .collect();
+            let id = parts.join("-");
+            ids.extend(crate::spec::rules::slug("id", &id, crate::spec::rules::ID_MAX).is_ok().then_some(id));
+        }
+        let mut borne: std::collections::BTreeMap<String, &str> = std::collections::BTreeMap::new();
+        for id in &ids {
+            let p = parts(id, id);
+            for key in keys().flat_map(|key| match key.strip_suffix("{part}") {
+                Some(family) => ["owner", "migrate", "app", "data", "task"].map(|part| format!("{family}{part}")).to_vec(),
+                None => vec![key.to_owned()],
+            }) {
+                let Some(Ok(name)) = check(&p, &key) else { continue };
+                // One tenant may use a name for several things; two of the same service are of one tenant.
+                let bearer = find(&key).map_or("", |(recipe, _)| recipe.rule.bearer);
+                let other = borne.insert(format!("{bearer} {name}"), id);
+                assert!(other.is_none_or(|other| other == id), "{bearer} `{name}` is of {id} and of {other:?}");
+            }
+        }
+        assert!(ids.len() * (ids.len() - 1) / 2 > 1_000_000 && borne.len() > 15_000, "{} names", borne.len());
+    }
+
     fn slug() -> impl Strategy<Value = String> {
         proptest::collection::vec("[a-z0-9]{1,6}", 1..8)
             .prop_map(|words| words.join("-"))

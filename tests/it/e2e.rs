@@ -1,5 +1,7 @@
 //! The binary end to end, in a sandbox of its own: what an operator types, what other programs then find.
 
+#[path = "e2e/auditor.rs"]
+mod auditor;
 #[path = "e2e/bad_specs.rs"]
 mod bad_specs;
 #[path = "e2e/clinicx.rs"]
@@ -10,6 +12,8 @@ mod crash;
 mod create;
 #[path = "e2e/deletion.rs"]
 mod deletion;
+#[path = "e2e/doctor.rs"]
+mod doctor;
 #[path = "e2e/drift.rs"]
 mod drift;
 #[path = "e2e/events.rs"]
@@ -46,6 +50,8 @@ mod scale_deploy;
 mod second_line;
 #[path = "e2e/secrets.rs"]
 mod secrets;
+#[path = "e2e/surroundings.rs"]
+mod surroundings;
 #[path = "e2e/suspend.rs"]
 mod suspend;
 #[path = "e2e/sweep.rs"]

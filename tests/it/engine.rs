@@ -1,5 +1,7 @@
 //! The loop and the protocol of one step, against a world in memory whose every fault is scripted.
 
+#[path = "engine/chaos.rs"]
+mod chaos;
 #[path = "engine/crash.rs"]
 mod crash;
 #[path = "engine/faults.rs"]

@@ -4,6 +4,8 @@
 
 #[path = "registry/audit.rs"]
 mod audit;
+#[path = "registry/clock.rs"]
+mod clock;
 #[path = "registry/deletion.rs"]
 mod deletion;
 #[path = "registry/fixture.rs"]

@@ -33,7 +33,7 @@ pub(super) async fn list(cloud: &Cloud, whose: &Whose) -> Result<Vec<Listing>, F
     let pools: Vec<(String, Option<Tags>)> = read.buffered(AT_ONCE).try_collect().await?;
     let (mut listed, mut groups, mut users) =
         (Listing::new("cognito-idp", "ListUserPools"), Listing::new("cognito-idp", "ListGroups"), Listing::new("cognito-idp", "ListUsers"));
-    let entered: BTreeSet<&str> = whose.ids.iter().filter_map(|id| Some(id.split_once('/')?.0)).collect();
+    let entered: BTreeSet<&str> = whose.ids.iter().filter_map(|id| Some(id.split_once('/')?.0)).chain(whose.shared.iter().map(String::as_str)).collect();
     for (id, tags) in pools.iter().filter_map(|(id, tags)| Some((id, tags.as_ref()?))) {
         listed.take(whose, "user pool", id, tags);
         if entered.contains(id.as_str()) {
@@ -55,6 +55,9 @@ async fn in_pool(cloud: &Cloud, whose: &Whose, pool: &str, groups: &mut Listing,
             groups.take(whose, "group", &format!("{pool}/{}", group.group_name().unwrap_or_default()), &tags);
         }
     }
+    if !whose.leftovers {
+        return Ok(());
+    }
     let mut pages = cloud.cognito.list_users().user_pool_id(pool).into_paginator().send();
     while let Some(page) = pages.next().await {
         let page = match page {
@@ -64,7 +67,7 @@ async fn in_pool(cloud: &Cloud, whose: &Whose, pool: &str, groups: &mut Listing,
         for user in page.users.unwrap_or_default() {
             users.listed += 1;
             let id = format!("{pool}/{}", user.username().unwrap_or_default());
-            if tenant(&user) == Some(&whose.tenant) || whose.ids.contains(&id) {
+            if tenant(&user).is_some_and(|t| whose.tenant.as_deref() == Some(t)) || whose.ids.contains(&id) {
                 users.note("user", &id, &Tags::new(), None);
             }
         }

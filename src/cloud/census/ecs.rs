@@ -1,5 +1,5 @@
-//! ECS services of every cluster by tag, tasks of the families once on record, and task definitions: those families' revisions, active
-//! or not, and whatever the tagging API knows.
+//! ECS services of every cluster by tag, tasks of the families once on record, and task definitions: those families' revisions (of all
+//! tenants: every family's), active or not where leftovers are asked for, and whatever the tagging API knows.
 
 use std::collections::BTreeSet;
 
@@ -59,7 +59,7 @@ async fn in_cluster(cloud: &Cloud, whose: &Whose, cluster: &str, families: &BTre
             services.take(whose, "service", service.service_arn().unwrap_or_default(), &read(service.tags()));
         }
     }
-    for family in families {
+    for family in families.iter().filter(|_| whose.leftovers) {
         let mut pages = cloud.ecs.list_tasks().cluster(cluster).family(*family).into_paginator().items().send();
         while let Some(arn) = pages.next().await {
             match arn {
@@ -77,22 +77,28 @@ async fn in_cluster(cloud: &Cloud, whose: &Whose, cluster: &str, families: &BTre
 async fn definitions(cloud: &Cloud, whose: &Whose, families: &BTreeSet<&str>) -> Result<Listing, Fault> {
     let mut listing = Listing::new("ecs", "ListTaskDefinitions");
     let mut arns = BTreeSet::new();
+    let inactive = whose.leftovers.then_some(TaskDefinitionStatus::Inactive);
+    let statuses: Vec<_> = std::iter::once(TaskDefinitionStatus::Active).chain(inactive).collect();
+    let families = if whose.tenant.is_some() { families.iter().map(|f| Some((*f).to_owned())).collect() } else { vec![None] };
     for family in families {
-        for status in [TaskDefinitionStatus::Active, TaskDefinitionStatus::Inactive] {
-            let mut pages = cloud.ecs.list_task_definitions().family_prefix(*family).status(status).into_paginator().items().send();
+        for status in statuses.clone() {
+            let mut pages = cloud.ecs.list_task_definitions().set_family_prefix(family.clone()).status(status).into_paginator().items().send();
             while let Some(arn) = pages.next().await {
                 arns.insert(arn.map_err(|e| fault("ecs:ListTaskDefinitions", e))?);
             }
         }
     }
     let filter = |key: &str, value: &str| TagFilter::builder().key(key).values(value).build();
-    let call = cloud.tagging.get_resources().resource_type_filters("ecs:task-definition");
-    let mut pages = call.tag_filters(filter(TENANT, &whose.tenant)).tag_filters(filter(REGISTRY, &whose.registry)).into_paginator().send();
+    let mut call = cloud.tagging.get_resources().resource_type_filters("ecs:task-definition").tag_filters(filter(REGISTRY, &whose.registry));
+    if let Some(tenant) = &whose.tenant {
+        call = call.tag_filters(filter(TENANT, tenant));
+    }
+    let mut pages = call.into_paginator().send();
     while let Some(page) = pages.next().await {
         let page = page.map_err(|e| fault("tagging:GetResources", e))?;
         arns.extend(page.resource_tag_mapping_list().iter().filter_map(|r| r.resource_arn().map(ToOwned::to_owned)));
     }
-    let read = stream::iter(arns).map(|arn| async move { definition(cloud, &arn).await.map(|tags| (arn, tags)) });
+    let read = stream::iter(arns).map(|arn| async move { definition(cloud, whose, &arn).await.map(|tags| (arn, tags)) });
     let read: Vec<_> = read.buffered(AT_ONCE).try_collect().await?;
     for (arn, tags) in read.iter().filter_map(|(arn, tags)| Some((arn, tags.as_ref()?))) {
         listing.take(whose, "task definition", arn, tags);
@@ -100,11 +106,15 @@ async fn definitions(cloud: &Cloud, whose: &Whose, families: &BTreeSet<&str>) ->
     Ok(listing)
 }
 
-/// The tags of a revision; none where it is gone, or on its way out.
-async fn definition(cloud: &Cloud, arn: &str) -> Result<Option<Tags>, Fault> {
+/// The tags of a revision; none where it is gone, or on its way out, or out of use and not asked for.
+async fn definition(cloud: &Cloud, whose: &Whose, arn: &str) -> Result<Option<Tags>, Fault> {
     match cloud.ecs.describe_task_definition().task_definition(arn).include(TaskDefinitionField::Tags).send().await {
         Ok(found) => {
-            let going = found.task_definition().and_then(|d| d.status()) == Some(&TaskDefinitionStatus::DeleteInProgress);
+            let going = match found.task_definition().and_then(|d| d.status()) {
+                Some(TaskDefinitionStatus::DeleteInProgress) => true,
+                Some(TaskDefinitionStatus::Inactive) => !whose.leftovers,
+                _ => false,
+            };
             Ok((!going).then(|| read(found.tags())))
         }
         Err(e) if e.message().is_some_and(|m| m.contains("Unable to describe task definition")) => Ok(None),

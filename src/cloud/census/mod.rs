@@ -1,7 +1,7 @@
-//! A census: what there is of one tenant in AWS, asked of every service itself, one file each.
+//! A census: what there is of one tenant, or of all of a registry's, in AWS, asked of every service itself, one file each.
 //!
 //! It knows nothing of kinds, plans or records of work done: a thing is the tenant's when it carries the tenant's ownership tags, or
-//! an id under which something of the tenant's was once on record. So it finds what they have forgotten, and what came back.
+//! an id under which something of the tenant's is or was on record. So it finds what they have forgotten, and what came back.
 //!
 //! # Caveats
 //! Never writes. A service's lists may lag behind by seconds: whoever counts on an empty one asks again. A listing says how many things
@@ -21,7 +21,7 @@ mod tagging;
 use std::collections::BTreeSet;
 
 use chrono::{DateTime, Utc};
-use futures_util::future::try_join_all;
+use futures_util::future::{join_all, try_join_all};
 use serde::{Deserialize, Serialize};
 
 use super::Cloud;
@@ -35,18 +35,23 @@ const AT_ONCE: usize = 8;
 /// Whose things are looked for.
 #[derive(Debug, Clone)]
 pub struct Whose {
-    /// The tenant's id.
-    pub tenant: String,
+    /// The tenant's id; none for all tenants of the registry.
+    pub tenant: Option<String>,
     /// The registry's identity.
     pub registry: String,
-    /// Everything the services ever knew something of the tenant's by: names, ARNs, `pool/user`, `s3://bucket/prefix/`.
+    /// Everything the services know (or ever knew) something of theirs by: names, ARNs, `pool/user`, `s3://bucket/prefix/`.
     pub ids: BTreeSet<String>,
+    /// Buckets and user pools that tenants share, to be looked into even where no id leads there.
+    pub shared: BTreeSet<String>,
+    /// Also what no resource stands for: objects, people, running tasks, revisions out of use, copies of databases.
+    pub leftovers: bool,
 }
 
 impl Whose {
     /// Whether a thing of that id, with those tags, is theirs.
     pub fn owns(&self, id: &str, tags: &Tags) -> bool {
-        let tagged = tags.get(TENANT) == Some(&self.tenant) && tags.get(REGISTRY) == Some(&self.registry);
+        let theirs = |tenant: &String| self.tenant.as_ref().is_none_or(|t| t == tenant);
+        let tagged = tags.get(TENANT).is_some_and(theirs) && tags.get(REGISTRY) == Some(&self.registry);
         tagged || self.ids.contains(id)
     }
 }
@@ -112,19 +117,31 @@ impl Listing {
 /// # Errors
 /// The first service that could not be asked: an empty census is a statement, and not for want of an answer.
 pub async fn census(cloud: &Cloud, whose: &Whose) -> Result<Vec<Listing>, Fault> {
-    let services: Vec<Boxed<'_, Result<Vec<Listing>, Fault>>> = vec![
-        Box::pin(s3::list(cloud, whose)),
-        Box::pin(cognito::list(cloud, whose)),
-        Box::pin(ecs::list(cloud, whose)),
-        Box::pin(autoscaling::list(cloud, whose)),
-        Box::pin(rds::list(cloud, whose)),
-        Box::pin(secrets::list(cloud, whose)),
-        Box::pin(kms::list(cloud, whose)),
-        Box::pin(logs::list(cloud, whose)),
-        Box::pin(iam::list(cloud, whose)),
-        Box::pin(tagging::list(cloud, whose)),
-    ];
+    let services = services(cloud, whose).into_iter().map(|(_, listing)| listing);
     Ok(try_join_all(services).await?.into_iter().flatten().collect())
+}
+
+/// Asks every service; one that could not be asked holds up no other.
+pub async fn of_each(cloud: &Cloud, whose: &Whose) -> Vec<(&'static str, Result<Vec<Listing>, Fault>)> {
+    let (names, listings): (Vec<_>, Vec<_>) = services(cloud, whose).into_iter().unzip();
+    names.into_iter().zip(join_all(listings).await).collect()
+}
+
+type Listed<'a> = Boxed<'a, Result<Vec<Listing>, Fault>>;
+
+fn services<'a>(cloud: &'a Cloud, whose: &'a Whose) -> Vec<(&'static str, Listed<'a>)> {
+    vec![
+        ("s3", Box::pin(s3::list(cloud, whose))),
+        ("cognito-idp", Box::pin(cognito::list(cloud, whose))),
+        ("ecs", Box::pin(ecs::list(cloud, whose))),
+        ("application-autoscaling", Box::pin(autoscaling::list(cloud, whose))),
+        ("rds", Box::pin(rds::list(cloud, whose))),
+        ("secretsmanager", Box::pin(secrets::list(cloud, whose))),
+        ("kms", Box::pin(kms::list(cloud, whose))),
+        ("logs", Box::pin(logs::list(cloud, whose))),
+        ("iam", Box::pin(iam::list(cloud, whose))),
+        ("tagging", Box::pin(tagging::list(cloud, whose))),
+    ]
 }
 
 /// A service's time as ours.
@@ -140,7 +157,8 @@ mod tests {
 
     #[test]
     fn theirs_is_what_bears_their_tags_or_an_id_once_on_record_and_nothing_else() {
-        let whose = Whose { tenant: "a".into(), registry: "r1".into(), ids: BTreeSet::from(["a-data".to_owned()]) };
+        let ids = BTreeSet::from(["a-data".to_owned()]);
+        let whose = Whose { tenant: Some("a".into()), registry: "r1".into(), ids, shared: BTreeSet::new(), leftovers: true };
         let mut listing = Listing::new("s3", "ListBuckets");
         let rows = [
             ("other-name", owned(&Address::new("a", "s3_bucket", "data"), "r1"), true),
@@ -149,11 +167,14 @@ mod tests {
             ("a-logs", owned(&Address::new("a", "s3_bucket", "data"), "r2"), false),
             ("somebody", Tags::new(), false),
         ];
-        for (id, tags, theirs) in rows {
+        for (id, tags, theirs) in rows.clone() {
             let before = listing.found.len();
             listing.take(&whose, "bucket", id, &tags);
             assert_eq!(listing.found.len() > before, theirs, "{id}");
         }
+        let everybody = Whose { tenant: None, ..whose };
+        let theirs = rows.map(|(id, tags, _)| everybody.owns(id, &tags));
+        assert_eq!(theirs, [true, true, true, false, false], "another registry's are nobody's here");
         assert_eq!((listing.listed, listing.found[0].address.as_deref(), listing.found[1].address.as_deref()), (5, Some("a/s3_bucket/data"), None));
     }
 }

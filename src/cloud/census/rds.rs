@@ -17,7 +17,9 @@ fn read(tags: &[Tag]) -> Tags {
 
 pub(super) async fn list(cloud: &Cloud, whose: &Whose) -> Result<Vec<Listing>, Fault> {
     let mut listings = databases(cloud, whose).await?;
-    listings.extend(copies(cloud, whose).await?);
+    if whose.leftovers {
+        listings.extend(copies(cloud, whose).await?);
+    }
     listings.extend(groups(cloud, whose).await?);
     Ok(listings)
 }

@@ -10,7 +10,7 @@ use crate::engine::kind::Tags;
 
 pub(super) async fn list(cloud: &Cloud, whose: &Whose) -> Result<Vec<Listing>, Fault> {
     let mut listing = Listing::new("secretsmanager", "ListSecrets");
-    let theirs = Filter::builder().key(FilterNameStringType::TagValue).values(&whose.tenant).build();
+    let theirs = Filter::builder().key(FilterNameStringType::TagValue).values(whose.tenant.as_ref().unwrap_or(&whose.registry)).build();
     let mut secrets = Vec::new();
     let mut pages = cloud.secrets.list_secrets().include_planned_deletion(true).filters(theirs).into_paginator().send();
     while let Some(page) = pages.next().await {

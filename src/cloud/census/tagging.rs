@@ -14,7 +14,10 @@ const ASKED_THEMSELVES: &[&str] = &["application-autoscaling", "cognito-idp", "e
 pub(super) async fn list(cloud: &Cloud, whose: &Whose) -> Result<Vec<Listing>, Fault> {
     let mut listing = Listing::new("tagging", "GetResources");
     let filter = |key: &str, value: &str| TagFilter::builder().key(key).values(value).build();
-    let call = cloud.tagging.get_resources().tag_filters(filter(TENANT, &whose.tenant)).tag_filters(filter(REGISTRY, &whose.registry));
+    let mut call = cloud.tagging.get_resources().tag_filters(filter(REGISTRY, &whose.registry));
+    if let Some(tenant) = &whose.tenant {
+        call = call.tag_filters(filter(TENANT, tenant));
+    }
     let mut pages = call.into_paginator().send();
     while let Some(page) = pages.next().await {
         let page = page.map_err(|e| fault("tagging:GetResources", e))?;

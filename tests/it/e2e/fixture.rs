@@ -40,16 +40,7 @@ pub struct World {
 /// The sandbox all tests share. Their tenants have ids of their own.
 pub fn shared() -> &'static World {
     static WORLD: OnceLock<World> = OnceLock::new();
-    WORLD.get_or_init(|| {
-        let world = World::unstarted();
-        // The first start on a machine installs the emulator, which takes as long as its network does.
-        let started = ended_within(
-            INSTALLATION,
-            world.command(&["sandbox", "start"]).envs(std::env::vars().filter(|(k, _)| NETWORK.iter().any(|n| k.to_uppercase().starts_with(n)))),
-        );
-        assert_eq!(started.code, 0, "{started}");
-        world
-    })
+    WORLD.get_or_init(World::started)
 }
 
 impl World {
@@ -61,6 +52,18 @@ impl World {
         fs::create_dir(dir.join("specs")).unwrap();
         let world = Self { dir, six: OnceCell::new() };
         world.reap();
+        world
+    }
+
+    /// A sandbox of its own, for tests that break what others rely on. It costs seconds.
+    pub fn started() -> Self {
+        let world = Self::unstarted();
+        // The first start on a machine installs the emulator, which takes as long as its network does.
+        let started = ended_within(
+            INSTALLATION,
+            world.command(&["sandbox", "start"]).envs(std::env::vars().filter(|(k, _)| NETWORK.iter().any(|n| k.to_uppercase().starts_with(n)))),
+        );
+        assert_eq!(started.code, 0, "{started}");
         world
     }
 

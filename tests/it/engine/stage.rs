@@ -112,7 +112,8 @@ impl MemoryJournal {
     pub fn recorded(&self) -> Vec<Recorded> {
         let mut rows: BTreeMap<Address, Recorded> = BTreeMap::new();
         let mut next = 0;
-        for (address, entry) in self.entries.lock().unwrap().iter() {
+        // What was only skipped is not on record: it would come before what it waits for.
+        for (address, entry) in self.entries.lock().unwrap().iter().filter(|(_, e)| !matches!(e, Entry::Skipped { .. })) {
             let row = rows.entry(address.clone()).or_insert_with(|| {
                 next += 1;
                 Recorded { address: address.clone(), id: None, intent: None, spec: Value::Null, finished: false, tags: Tags::new(), position: next }

@@ -65,6 +65,8 @@ struct Inside {
     calls: Vec<String>,
     flying: BTreeMap<&'static str, (usize, usize)>,
     made: usize,
+    /// What came to be and what went, in that order: `+bucket/a`, `-bucket/a`.
+    effects: Vec<String>,
     die_at: Option<(usize, Trouble)>,
 }
 
@@ -135,6 +137,11 @@ impl World {
 
     pub fn count(&self, call: &str) -> usize {
         self.inside().calls.iter().filter(|c| *c == call).count()
+    }
+
+    /// What came to be and what went, in that order: `+bucket/a`, `-bucket/a`.
+    pub fn effects(&self) -> Vec<String> {
+        self.inside().effects.clone()
     }
 
     /// Troubles that have struck: `create bucket/a: Busy`.
@@ -306,6 +313,7 @@ async fn create(world: &World, kind: &'static str, identity: Identity, target: &
             let id = if matches!(identity, Identity::Tag | Identity::RecordedOnly) { format!("{kind}-{}", inside.made) } else { name.clone() };
             let nature = inside.natures.get(name).copied().unwrap_or_default();
             let (owner, token, id2) = (target.address.to_string(), token.to_owned(), id.clone());
+            inside.effects.push(format!("+{kind}/{name}"));
             // The size is a follow-up setting: a create makes it 1, an update what is wanted.
             inside.things.push(Thing { kind, name: name.clone(), id: id2, owner, token, size: 1, shape: shape.clone(), nature, dying: false, coming: None });
             Ok(id)
@@ -337,6 +345,9 @@ async fn update(world: &World, kind: &'static str, target: &Target<'_, Spec>, id
 async fn delete(world: &World, kind: &'static str, target: &Target<'_, Spec>, id: &str) -> Result<(), Fault> {
     world
         .carry_out("delete", kind, &target.spec.name, |inside| {
+            if inside.things.iter().any(|t| t.kind == kind && t.id == id && !t.dying) {
+                inside.effects.push(format!("-{kind}/{}", target.spec.name));
+            }
             inside.things.retain(|t| !(t.kind == kind && t.id == id && t.nature.lingers == 0));
             inside.things.iter_mut().filter(|t| t.kind == kind && t.id == id).for_each(|t| t.dying = true);
             Ok(())
