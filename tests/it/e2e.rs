@@ -10,6 +10,8 @@ mod crash;
 mod create;
 #[path = "e2e/deletion.rs"]
 mod deletion;
+#[path = "e2e/dice.rs"]
+mod dice;
 #[path = "e2e/drift.rs"]
 mod drift;
 #[path = "e2e/events.rs"]
@@ -20,6 +22,10 @@ mod failure;
 pub mod fixture;
 #[path = "e2e/fleet.rs"]
 mod fleet;
+#[path = "e2e/fleet_faults.rs"]
+mod fleet_faults;
+#[path = "e2e/fleets.rs"]
+mod fleets;
 #[path = "e2e/formats.rs"]
 mod formats;
 #[path = "e2e/inventory.rs"]
@@ -28,6 +34,8 @@ mod inventory;
 mod isolation;
 #[path = "e2e/lifecycle.rs"]
 mod lifecycle;
+#[path = "e2e/operators.rs"]
+mod operators;
 #[path = "e2e/plan_files.rs"]
 mod plan_files;
 #[path = "../../benches/migrations/plant.rs"]

@@ -106,13 +106,15 @@ pub async fn migrate(db: &mut Connection, job: &Job<'_>, library: &Library) -> R
     }
 }
 
+const UNCHANGED: &str = "what was applied stays as it was: put the file back, and bring the change in a file with the next number";
+
 /// Our own code: the central ledger is not there yet.
 const NO_CENTRAL: &str = "no_central_ledger";
 
 async fn turn(db: &mut Connection, job: &Job<'_>, library: &Library, before: &mut Option<Vec<Step>>) -> Result<Turn, Fault> {
     let seen = begin(db, job).await?;
     before.get_or_insert_with(|| seen.applied.clone());
-    let todo = ledger::pending(&seen.applied, job.wanted, job.to).map_err(|wrong| Fault::refused(CALL, "history", wrong))?;
+    let todo = ledger::pending(&seen.applied, job.wanted, job.to).map_err(|wrong| Fault::refused(CALL, "history", wrong).hint(UNCHANGED))?;
     let mut entries = Entries::after(job, &seen);
     let mut role = if seen.member { String::new() } else { format!("GRANT {} TO CURRENT_USER; ", job.role) };
     role.push_str(&format!("SET LOCAL ROLE {}; SET LOCAL search_path = {}; ", job.role, job.schema));
@@ -221,9 +223,12 @@ async fn make(db: &mut Connection, job: &Job<'_>, seen: &mut Seen, comment: &str
 
 fn named(step: &Step, mut fault: Fault) -> Fault {
     fault.message = format!("{step}: {}", fault.message);
-    if fault.class == Class::Refused {
-        fault.hint.get_or_insert_with(|| "mend the file or the data it stumbles over; nothing of it, nor of the others pending, was applied".to_owned());
-    }
+    let hint = match fault.class {
+        Class::Refused => "mend the file or the data it stumbles over; nothing of it, nor of the others pending, was applied",
+        Class::Busy if fault.code == "55P03" => "somebody holds what it changes: `SELECT * FROM pg_locks` tells who; end that, or try again at a quieter time",
+        Class::Busy | Class::Unknown => return fault,
+    };
+    fault.hint.get_or_insert_with(|| hint.to_owned());
     fault
 }
 
