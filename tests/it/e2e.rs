@@ -8,6 +8,8 @@ mod bad_specs;
 mod crash;
 #[path = "e2e/create.rs"]
 mod create;
+#[path = "e2e/crowd.rs"]
+mod crowd;
 #[path = "e2e/deletion.rs"]
 mod deletion;
 #[path = "e2e/dice.rs"]
