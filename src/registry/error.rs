@@ -71,10 +71,10 @@ pub enum RegistryError {
         id: String,
     },
     /// Another operator works on the tenant.
-    #[error("tenant `{}` is locked by {}@{}, `{}`, {}", .0.tenant, .0.holder, .0.host, .0.what, ago(.0.held_seconds))]
+    #[error("{} is locked by {}", named(&.0.tenant), .0.by())]
     Locked(Box<LeaseInfo>),
     /// Another process has taken over: this one is stale and may write nothing.
-    #[error("another process has taken over tenant `{tenant}` (its lease has a newer epoch than ours, {epoch})")]
+    #[error("another process has taken over {} (its lease has a newer epoch than ours, {epoch})", named(tenant))]
     Fenced {
         /// Its id.
         tenant: String,
@@ -258,8 +258,13 @@ impl From<RegistryError> for JournalError {
     }
 }
 
+/// What a lease is on.
+fn named(lease: &str) -> String {
+    lease.strip_prefix(super::fleet_claim::PREFIX).map_or_else(|| format!("tenant `{lease}`"), |run| format!("fleet run {run}"))
+}
+
 /// `4m`, for people.
-fn ago(seconds: i64) -> String {
+pub(super) fn ago(seconds: i64) -> String {
     match seconds {
         ..60 => format!("{seconds}s"),
         60..3600 => format!("{}m", seconds / 60),

@@ -11,7 +11,7 @@ use sqlx::types::Json;
 
 use super::error::{RegistryError, Result};
 use super::lease_many::free_many;
-use super::{Holder, Registry};
+use super::{HeldLease, Holder, Registry};
 
 /// Which tenants of the fleet; what is `None` does not matter.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -272,45 +272,6 @@ impl Registry {
         Ok(rows.into_iter().map(member).collect())
     }
 
-    /// Puts a run on record, with a row for each tenant that has something to do. Returns its number.
-    ///
-    /// # Errors
-    /// Only those of reaching the registry.
-    pub async fn begin_fleet_run(&self, new: &NewFleetRun<'_>) -> Result<i64> {
-        let count = |n: usize| i32::try_from(n).unwrap_or(i32::MAX);
-        let mut tx = self.begin().await?;
-        let number: i64 = sqlx::query_scalar(
-            "INSERT INTO labctl.fleet_runs (who, host, command, version, options, targets, tenants, current) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
-             RETURNING number",
-        )
-        .bind(&new.by.who)
-        .bind(&new.by.host)
-        .bind(new.command)
-        .bind(env!("CARGO_PKG_VERSION"))
-        .bind(Json(new.options))
-        .bind(Json(new.targets))
-        .bind(count(new.tenants))
-        .bind(count(new.current))
-        .fetch_one(&mut *tx)
-        .await
-        .map_err(|e| self.sql(e))?;
-        let tenants: Vec<&str> = new.rows.iter().map(|r| r.0.as_str()).collect();
-        let waves: Vec<i32> = new.rows.iter().map(|r| i32::try_from(r.1).unwrap_or(i32::MAX)).collect();
-        let versions: Vec<&str> = new.rows.iter().map(|r| r.2.as_str()).collect();
-        sqlx::query("INSERT INTO labctl.fleet_results (run, tenant, wave, from_version) SELECT $1, * FROM unnest($2::text[], $3::int[], $4::text[])")
-            .bind(number)
-            .bind(tenants)
-            .bind(waves)
-            .bind(versions)
-            .execute(&mut *tx)
-            .await
-            .map_err(|e| self.sql(e))?;
-        let detail = json!({"run": number, "tenants": new.tenants, "behind": new.rows.len(), "options": new.options});
-        self.audit_in(&mut tx, new.by, "fleet.migrate", None, &detail).await?;
-        self.commit(tx).await?;
-        Ok(number)
-    }
-
     /// A run.
     ///
     /// # Errors
@@ -352,34 +313,19 @@ impl Registry {
         Ok(found.into_iter().map(|Json(r)| r).collect())
     }
 
-    /// Says that a run goes on.
-    ///
-    /// # Errors
-    /// Only those of reaching the registry.
-    pub async fn resume_fleet_run(&self, run: i64, by: &Holder) -> Result<()> {
-        let mut tx = self.begin().await?;
-        sqlx::query("UPDATE labctl.fleet_runs SET status = 'running', attempts = attempts + 1, finished_at = NULL WHERE number = $1")
-            .bind(run)
-            .execute(&mut *tx)
-            .await
-            .map_err(|e| self.sql(e))?;
-        self.audit_in(&mut tx, by, "fleet.resume", None, &json!({"run": run})).await?;
-        self.commit(tx).await
-    }
-
     /// Says how a run ended.
     ///
     /// # Errors
-    /// Only those of reaching the registry.
-    pub async fn end_fleet_run(&self, run: i64, by: &Holder, status: FleetStatus) -> Result<()> {
-        let mut tx = self.begin().await?;
+    /// [`RegistryError::Fenced`] when the run is another process's by now.
+    pub async fn end_fleet_run(&self, claim: &HeldLease, run: i64, status: FleetStatus) -> Result<()> {
+        let mut tx = self.begin_fenced(claim).await?;
         sqlx::query("UPDATE labctl.fleet_runs SET status = $2, finished_at = clock_timestamp() WHERE number = $1")
             .bind(run)
             .bind(status.as_str())
             .execute(&mut *tx)
             .await
             .map_err(|e| self.sql(e))?;
-        self.audit_in(&mut tx, by, "fleet.end", None, &json!({"run": run, "status": status})).await?;
+        self.audit_in(&mut tx, claim.holder(), "fleet.end", None, &json!({"run": run, "status": status})).await?;
         self.commit(tx).await
     }
 
@@ -387,9 +333,9 @@ impl Registry {
     /// all in one transaction. A resource changes only under the lease its tenant was migrated under.
     ///
     /// # Errors
-    /// Only those of reaching the registry.
-    pub async fn record_fleet(&self, run: i64, entries: &[FleetEntry]) -> Result<()> {
-        let mut tx = self.begin().await?;
+    /// [`RegistryError::Fenced`] when the run is another process's by now: then nothing is written.
+    pub async fn record_fleet(&self, claim: &HeldLease, run: i64, entries: &[FleetEntry]) -> Result<()> {
+        let mut tx = self.begin_fenced(claim).await?;
         let mut rows: Vec<&FleetEntry> = entries.iter().collect();
         // In one order always, so that two who record wait for each other rather than deadlock.
         rows.sort_by(|a, b| a.tenant.cmp(&b.tenant));

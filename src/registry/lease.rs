@@ -16,7 +16,7 @@ use sqlx::types::Json;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
-use super::error::{RegistryError, Result};
+use super::error::{RegistryError, Result, ago};
 use super::{Process, Registry};
 use crate::engine::journal::JournalError;
 use crate::engine::lease::{HEARTBEAT, Lease, TTL};
@@ -69,6 +69,13 @@ pub struct LeaseInfo {
     pub heartbeat_seconds: i64,
 }
 
+impl LeaseInfo {
+    /// Who holds it, what for and how long already: "ana@build-3 (process 812), `labctl tenant create`, 4m".
+    pub fn by(&self) -> String {
+        format!("{}@{} (process {}), `{}`, {}", self.holder, self.host, self.process.pid, self.what, ago(self.held_seconds))
+    }
+}
+
 /// A lease as a JSON object, as [`LeaseInfo`] reads it.
 macro_rules! lease_row {
     () => {
@@ -77,6 +84,7 @@ macro_rules! lease_row {
             'heartbeat_seconds', extract(epoch FROM clock_timestamp() - l.heartbeat_at)::bigint)"
     };
 }
+pub(super) use lease_row;
 
 /// A held lease. Release it with [`HeldLease::release`]; dropping it tries to, and a process that dies is found dead by the next one.
 pub struct HeldLease {
@@ -208,10 +216,13 @@ impl Registry {
     }
 
     async fn take(&self, tenant: &str, holder: &Holder, what: &str, dead_epoch: Option<i64>) -> Result<Option<i64>> {
+        // What is plainly held is not even tried for: its holder may be in a transaction that has the row, and a refusal does not wait for that.
         // clock_timestamp, not now: this statement may have waited for another taker's commit.
         sqlx::query_scalar(
             "INSERT INTO labctl.leases AS l (tenant, epoch, holder, host, pid, machine, started, what, acquired_at, heartbeat_at, expires_at)
-             VALUES ($1, 1, $2, $3, $4, $5, $6, $7, clock_timestamp(), clock_timestamp(), clock_timestamp() + make_interval(secs => $8))
+             SELECT $1, 1, $2, $3, $4, $5, $6, $7, clock_timestamp(), clock_timestamp(), clock_timestamp() + make_interval(secs => $8)
+             WHERE NOT EXISTS (SELECT FROM labctl.leases h WHERE h.tenant = $1 AND h.holder IS NOT NULL AND h.expires_at > clock_timestamp()
+                               AND h.epoch IS DISTINCT FROM $9)
              ON CONFLICT (tenant) DO UPDATE SET epoch = l.epoch + 1, holder = $2, host = $3, pid = $4, machine = $5, started = $6, what = $7,
                     acquired_at = clock_timestamp(), heartbeat_at = clock_timestamp(), expires_at = clock_timestamp() + make_interval(secs => $8)
              WHERE l.holder IS NULL OR l.expires_at <= clock_timestamp() OR l.epoch = $9

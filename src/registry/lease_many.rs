@@ -1,6 +1,6 @@
 //! Leases of many tenants at once: taken, renewed and let go of in one statement each. They are the same leases a single verb takes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::error::Result;
 use super::lease::LeaseInfo;
@@ -44,7 +44,10 @@ impl Registry {
         let rows: Vec<(String, i64)> = sqlx::query_as(
             "INSERT INTO labctl.leases AS l (tenant, epoch, holder, host, pid, machine, started, what, acquired_at, heartbeat_at, expires_at)
              SELECT t, 1, $2, $3, $4, $5, $6, $7, clock_timestamp(), clock_timestamp(), clock_timestamp() + make_interval(secs => $8)
-             FROM unnest($1::text[]) t ORDER BY t
+             FROM unnest($1::text[]) t
+             WHERE NOT EXISTS (SELECT FROM labctl.leases h WHERE h.tenant = t AND h.holder IS NOT NULL AND h.expires_at > clock_timestamp()
+                               AND (h.tenant, h.epoch) NOT IN (SELECT * FROM unnest($9::text[], $10::bigint[])))
+             ORDER BY t
              ON CONFLICT (tenant) DO UPDATE SET epoch = l.epoch + 1, holder = $2, host = $3, pid = $4, machine = $5, started = $6, what = $7,
                     acquired_at = clock_timestamp(), heartbeat_at = clock_timestamp(), expires_at = clock_timestamp() + make_interval(secs => $8)
              WHERE l.holder IS NULL OR l.expires_at <= clock_timestamp() OR (l.tenant, l.epoch) IN (SELECT * FROM unnest($9::text[], $10::bigint[]))
@@ -66,23 +69,26 @@ impl Registry {
         Ok(rows.into_iter().collect())
     }
 
-    /// Renews many leases. Returns how many were still ours.
+    /// Renews many leases. Returns those that are no longer ours.
     ///
     /// # Errors
     /// Only those of reaching the registry.
-    pub async fn renew_leases(&self, held: &BTreeMap<String, i64>) -> Result<u64> {
+    pub async fn renew_leases(&self, held: &BTreeMap<String, i64>) -> Result<BTreeSet<String>> {
         let (tenants, epochs): (Vec<&str>, Vec<i64>) = held.iter().map(|(t, e)| (t.as_str(), *e)).unzip();
-        sqlx::query(
+        let renewed: Vec<String> = sqlx::query_scalar(
             "UPDATE labctl.leases l SET heartbeat_at = clock_timestamp(), expires_at = clock_timestamp() + make_interval(secs => $3)
-             FROM unnest($1::text[], $2::bigint[]) h (tenant, epoch) WHERE l.tenant = h.tenant AND l.epoch = h.epoch AND l.holder IS NOT NULL",
+             FROM unnest($1::text[], $2::bigint[]) h (tenant, epoch) WHERE l.tenant = h.tenant AND l.epoch = h.epoch AND l.holder IS NOT NULL
+             RETURNING l.tenant",
         )
         .bind(tenants)
         .bind(epochs)
         .bind(TTL.as_secs_f64())
-        .execute(self.pool().await?)
+        .fetch_all(self.pool().await?)
         .await
-        .map(|done| done.rows_affected())
-        .map_err(|e| self.sql(e))
+        .map_err(|e| self.sql(e))?;
+        let mut lost: BTreeSet<String> = held.keys().cloned().collect();
+        renewed.iter().for_each(|tenant| _ = lost.remove(tenant));
+        Ok(lost)
     }
 
     /// Lets go of many leases.

@@ -50,6 +50,7 @@ pub mod tenants;
 pub mod waivers;
 
 mod abort;
+mod fleet_claim;
 mod operation_rows;
 mod schema;
 
@@ -186,8 +187,8 @@ impl Registry {
                 Tls::Require => PgSslMode::Require,
                 Tls::VerifyFull => PgSslMode::VerifyFull,
             })
-            // A stuck neighbour must end in an error and not in silence; a process stopped in mid-transaction must not block others for ever.
-            .options([("lock_timeout", "15s"), ("statement_timeout", "60s"), ("idle_in_transaction_session_timeout", "60s")]);
+            // A stuck neighbour must end in an error and not in silence. What a stopped process has begun is undone before its lease runs out.
+            .options([("lock_timeout", "15s"), ("statement_timeout", "60s"), ("idle_in_transaction_session_timeout", "40s")]);
         options = if settings.host.starts_with('/') { options.socket(&settings.host) } else { options.host(&settings.host) };
         if let Some(password) = &settings.password {
             options = options.password(password.expose_secret());

@@ -33,7 +33,7 @@ const QUEUE: Duration = Duration::from_secs(60);
 /// What every session of ours runs under. Only `pg_catalog` is searched, so that nobody's function of the same name is ever called.
 /// Times in milliseconds.
 const SESSION: &str = "SET application_name = 'labctl'; SET search_path = pg_catalog; SET client_min_messages = warning; \
-    SET statement_timeout = 60000; SET lock_timeout = 5000; SET idle_in_transaction_session_timeout = 60000; SET TimeZone = 'UTC'";
+    SET statement_timeout = 60000; SET lock_timeout = 5000; SET idle_in_transaction_session_timeout = 40000; SET TimeZone = 'UTC'";
 
 /// What a session that may only look runs under besides: the server itself refuses whatever would write.
 const READ_ONLY: &str = "SET default_transaction_read_only = on";

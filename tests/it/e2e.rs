@@ -10,8 +10,12 @@ mod clinicx;
 mod crash;
 #[path = "e2e/create.rs"]
 mod create;
+#[path = "e2e/crowd.rs"]
+mod crowd;
 #[path = "e2e/deletion.rs"]
 mod deletion;
+#[path = "e2e/dice.rs"]
+mod dice;
 #[path = "e2e/doctor.rs"]
 mod doctor;
 #[path = "e2e/drift.rs"]
@@ -24,6 +28,10 @@ mod failure;
 pub mod fixture;
 #[path = "e2e/fleet.rs"]
 mod fleet;
+#[path = "e2e/fleet_faults.rs"]
+mod fleet_faults;
+#[path = "e2e/fleets.rs"]
+mod fleets;
 #[path = "e2e/formats.rs"]
 mod formats;
 #[path = "e2e/inventory.rs"]
@@ -32,6 +40,8 @@ mod inventory;
 pub mod isolation;
 #[path = "e2e/lifecycle.rs"]
 mod lifecycle;
+#[path = "e2e/operators.rs"]
+mod operators;
 #[path = "e2e/plan_files.rs"]
 mod plan_files;
 #[path = "../../benches/migrations/plant.rs"]

@@ -1,5 +1,6 @@
 //! A fleet run while it goes on, and how the fleet stands after it.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::cli::error::Kind;
@@ -132,16 +133,22 @@ pub(in crate::cli) fn tell(cli: &Cli, report: &Report) -> Result<(), CliError> {
     let resume = report.run.map(|run| format!("`labctl fleet resume {run}` goes on with the rest"));
     let error = match report.status {
         FleetStatus::Done => return Ok(()),
-        FleetStatus::Interrupted => CliError::new(Kind::Interrupted, "interrupted", format!("the run was paused: {} are behind", tenants(report.behind))),
+        FleetStatus::Interrupted => CliError::new(Kind::Interrupted, "interrupted", format!("the run was paused: {}", behind(report.behind))),
         FleetStatus::Stopped => {
-            let why = format!("the run was stopped by {} failed: {} are behind", tenants(report.failed), tenants(report.behind));
-            CliError::new(Kind::Stopped, "too_many_failures", why).hint("mend what is named above")
+            let why = format!("the run was stopped, {} failed: {}", tenants(report.failed), behind(report.behind));
+            CliError::new(Kind::Stopped, "too_many_failures", why)
         }
-        FleetStatus::Incomplete | FleetStatus::Running => CliError::new(Kind::Stopped, "behind", format!("{} are behind", tenants(report.behind))),
+        FleetStatus::Incomplete | FleetStatus::Running => CliError::new(Kind::Stopped, "behind", behind(report.behind)),
     };
-    Err(error.hints(resume))
+    let failed = report.results.iter().filter(|r| r.status == FleetEnd::Failed);
+    let mending: BTreeSet<&str> = failed.filter_map(|r| r.fault.as_ref()?["hint"].as_str()).collect();
+    Err(mending.into_iter().fold(error, CliError::hint).hints(resume))
 }
 
 fn tenants(n: usize) -> String {
     if n == 1 { "1 tenant".to_owned() } else { format!("{n} tenants") }
+}
+
+fn behind(n: usize) -> String {
+    format!("{} {} behind", tenants(n), if n == 1 { "is" } else { "are" })
 }

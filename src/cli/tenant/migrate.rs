@@ -36,10 +36,14 @@ pub async fn run(args: Args, cli: &Cli) -> Result<(), CliError> {
     let stop = signals::listen(cli);
     let report = migrate(&site, &options, &to, cli.command_line(), &Told::new(cli), stop).await?;
     let told = tell(cli, &report);
-    let kind = match report.results.first().map(|r| r.status) {
-        Some(FleetEnd::Failed) => Kind::Failed,
-        Some(FleetEnd::Locked) => Kind::Locked,
-        _ => return told,
-    };
-    told.map_err(|e| CliError { kind, ..e })
+    let Some(result) = report.results.first() else { return told };
+    match (result.status, &result.fault) {
+        (FleetEnd::Failed, _) => told.map_err(|e| CliError { kind: Kind::Failed, ..e }),
+        (FleetEnd::Locked, Some(fault)) => {
+            let (code, message) = (fault["code"].as_str().unwrap_or("locked"), fault["message"].as_str().unwrap_or_default());
+            let is = if code == "locked" { " is" } else { ":" };
+            Err(CliError::new(Kind::Locked, code, format!("tenant `{}`{is} {message}", result.tenant)).hint("wait for it and try again"))
+        }
+        _ => told,
+    }
 }

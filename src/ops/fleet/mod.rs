@@ -28,8 +28,8 @@ use tokio::time::sleep;
 
 use super::{OpError, Site};
 use crate::engine::run::Stop;
+use crate::registry::HeldLease;
 use crate::registry::fleet::{FleetEnd, FleetFilter, FleetResult, FleetStatus, NewFleetRun};
-use crate::registry::{HeldLease, Process};
 use crate::tenantdb::migrations::ledger::To;
 use look::{Ship, Targets};
 use system::{Standing, SystemLine};
@@ -217,7 +217,8 @@ pub async fn sketch(site: &Site, options: &Options, to: &To) -> Result<Sketch, O
 /// Brings the tenants chosen to their stacks' newest version, or to `to`. Nothing is put on record where nothing is to be done.
 ///
 /// # Errors
-/// As [`look::choose`], and when the registry cannot be reached. What became of tenants is in the report.
+/// As [`look::choose`]; when another run is about to change one of these tenants; when the registry cannot be reached, or says that this run is
+/// another process's by now. What became of tenants is in the report.
 pub async fn migrate(site: &Site, options: &Options, to: &To, command: &str, watch: &dyn Watch, stop: watch::Receiver<Stop>) -> Result<Report, OpError> {
     let (ships, targets) = look::choose(site, &options.filter, to).await?;
     if let (Some(tenant), true) = (&options.filter.tenant, ships.is_empty()) {
@@ -241,13 +242,13 @@ pub async fn migrate(site: &Site, options: &Options, to: &To, command: &str, wat
     let recorded = serde_json::to_value(options).map_err(|e| OpError::Bug(e.to_string()))?;
     let new =
         NewFleetRun { by: &site.holder, command, options: &recorded, targets: &look::on_record(&targets), tenants: all, current: current.len(), rows: &rows };
-    let run = site.registry.begin_fleet_run(&new).await?;
-    let claim = claim(site, run).await?;
+    let (run, claim) = site.registry.begin_fleet_run(&new).await?;
+    let claim = Arc::new(claim);
     watch.hear(&Event::Begun { run, todo: todo.len(), all });
-    let work = Work::new(site, run, options, stop, watch, options.max_failures.of(todo.len()));
+    let work = Work::new(site, run, &claim, options, stop, watch, options.max_failures.of(todo.len()));
     let ended = carry_out(&work, assigned.into_iter().zip(todo).collect()).await;
     let report = conclude(&work, &targets, ended).await;
-    release(claim).await;
+    release(&claim).await;
     Ok(Report { systems, ..report? })
 }
 
@@ -267,7 +268,7 @@ pub async fn resume(site: &Site, run: i64, watch: &dyn Watch, stop: watch::Recei
     for (name, target) in &mut targets {
         *target = target.today(name, &site.stacks, run)?;
     }
-    let claim = claim(site, run).await?;
+    let claim = Arc::new(site.registry.resume_fleet_run(run, &site.holder).await?);
     let work = async {
         let rows = site.registry.fleet_results(run).await?;
         let waves: HashMap<&str, u32> = rows.iter().filter(|r| !r.status.there()).map(|r| (r.tenant.as_str(), r.wave)).collect();
@@ -277,26 +278,17 @@ pub async fn resume(site: &Site, run: i64, watch: &dyn Watch, stop: watch::Recei
         let wave = |s: &Ship| waves.get(s.member.tenant.as_str()).copied().unwrap_or(1);
         let mut todo: Vec<(u32, Ship)> = look::look(site, members, &targets).await?.into_iter().map(|s| (wave(&s), s)).collect();
         todo.sort_by_key(|(wave, _)| *wave);
-        site.registry.resume_fleet_run(run, &site.holder).await?;
         watch.hear(&Event::Begun { run, todo: todo.len(), all: usize::try_from(on_record.tenants).unwrap_or(0) });
-        let work = Work::new(site, run, &options, stop, watch, options.max_failures.of(rows.len()));
+        let work = Work::new(site, run, &claim, &options, stop, watch, options.max_failures.of(rows.len()));
         let ended = carry_out(&work, todo).await;
         conclude(&work, &targets, ended).await
     };
     let report = work.await;
-    release(claim).await;
+    release(&claim).await;
     report
 }
 
-/// One process at a time is at a run.
-async fn claim(site: &Site, run: i64) -> Result<Arc<HeldLease>, OpError> {
-    match site.registry.acquire_lease(&format!("@fleet/{run}"), &site.holder, "fleet migrate", Process::is_alive).await {
-        Ok(lease) => Ok(Arc::new(lease)),
-        Err(e) => Err(e.into()),
-    }
-}
-
-async fn release(claim: Arc<HeldLease>) {
+async fn release(claim: &HeldLease) {
     if let Err(e) = claim.release().await {
         // It expires by itself.
         tracing::warn!("the run's lease could not be let go of: {e}");
@@ -304,6 +296,8 @@ async fn release(claim: Arc<HeldLease>) {
 }
 
 async fn carry_out(work: &Work<'_>, todo: Vec<(u32, Ship)>) -> Result<Vec<Ship>, OpError> {
+    // For as long as the run takes, its waits between waves included.
+    let _alive = work.claim.keep_alive();
     let of = todo.last().map_or(0, |(wave, _)| *wave);
     let all: Vec<Ship> = todo.iter().map(|(_, s)| s.clone()).collect();
     let mut waves: BTreeMap<u32, Vec<Ship>> = BTreeMap::new();
@@ -311,6 +305,7 @@ async fn carry_out(work: &Work<'_>, todo: Vec<(u32, Ship)>) -> Result<Vec<Ship>,
         waves.entry(wave).or_default().push(ship);
     }
     for (wave, ships) in waves {
+        work.still_ours().await?;
         work.watch.hear(&Event::Wave { wave, of, tenants: ships.len() });
         work.wave(ships, wave == 0).await?;
         if over(work) {
@@ -356,7 +351,7 @@ async fn conclude(work: &Work<'_>, targets: &Targets, ended: Result<Vec<Ship>, O
         () if behind => FleetStatus::Incomplete,
         () => FleetStatus::Done,
     };
-    site.registry.end_fleet_run(run, &site.holder, status).await?;
+    site.registry.end_fleet_run(work.claim, run, status).await?;
     Ok(report(Some(run), status, targets, &fleet, rows))
 }
 

@@ -3,9 +3,9 @@
 //! A lease is taken for many tenants at once, just before their turn, and let go of in the transaction that records what became of them. So
 //! a process that dies leaves nothing but leases of a dead process, and schemas whose own ledgers say where they are.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
@@ -16,10 +16,12 @@ use tokio::time::sleep;
 use super::look::{Ship, host};
 use super::{Event, Options, Watch};
 use crate::engine::fault::{Class, Fault};
-use crate::engine::lease::HEARTBEAT;
+use crate::engine::journal::JournalError;
+use crate::engine::lease::{HEARTBEAT, Lease as _};
 use crate::engine::run::Stop;
 use crate::ops::{OpError, Site};
 use crate::registry::fleet::{FleetEnd, FleetEntry};
+use crate::registry::{HeldLease, RegistryError};
 use crate::tenantdb::migrations::apply::{Job, Ledger, migrate};
 use crate::tenantdb::migrations::{central, ledger};
 use crate::tenantdb::quote::Ident;
@@ -37,6 +39,8 @@ const BULK: usize = 100;
 pub(super) struct Work<'a> {
     pub(super) site: &'a Site,
     pub(super) run: i64,
+    /// The run's own lease: under its epoch what becomes of tenants is recorded.
+    pub(super) claim: &'a Arc<HeldLease>,
     pub(super) options: &'a Options,
     pub(super) stop: watch::Receiver<Stop>,
     pub(super) watch: &'a dyn Watch,
@@ -46,7 +50,13 @@ pub(super) struct Work<'a> {
     /// Nobody new is begun.
     pub(super) halted: AtomicBool,
     registry: String,
-    held: Mutex<BTreeMap<String, i64>>,
+    held: Mutex<Held>,
+}
+
+/// Tenants' leases, and when the registry last said that they are ours.
+struct Held {
+    epochs: BTreeMap<String, i64>,
+    known: Instant,
 }
 
 /// What one host's hands take from.
@@ -56,15 +66,24 @@ struct Queued {
 }
 
 impl<'a> Work<'a> {
-    pub(super) fn new(site: &'a Site, run: i64, options: &'a Options, stop: watch::Receiver<Stop>, watch: &'a dyn Watch, budget: usize) -> Self {
+    pub(super) fn new(
+        site: &'a Site,
+        run: i64,
+        claim: &'a Arc<HeldLease>,
+        options: &'a Options,
+        stop: watch::Receiver<Stop>,
+        watch: &'a dyn Watch,
+        budget: usize,
+    ) -> Self {
         let (failed, halted) = (AtomicUsize::new(0), AtomicBool::new(false));
-        Self { site, run, options, stop, watch, budget, failed, halted, registry: site.registry_id.to_string(), held: Mutex::default() }
+        let held = Mutex::new(Held { epochs: BTreeMap::new(), known: Instant::now() });
+        Self { site, run, claim, options, stop, watch, budget, failed, halted, registry: site.registry_id.to_string(), held }
     }
 
     /// Does these, and records what became of each that was begun.
     ///
     /// # Errors
-    /// When the registry cannot be reached: what is done is done, and found when the run is resumed.
+    /// When the registry cannot be reached, or says that the run is another's: what is done is done, and found when the run is resumed.
     pub(super) async fn wave(&self, ships: Vec<Ship>, canary: bool) -> Result<(), OpError> {
         let mut hosts: BTreeMap<String, VecDeque<Ship>> = BTreeMap::new();
         for ship in ships {
@@ -80,38 +99,65 @@ impl<'a> Work<'a> {
             let mut told = told;
             let mut batch = Vec::with_capacity(BATCH);
             while told.recv_many(&mut batch, BATCH).await > 0 {
-                self.site.registry.record_fleet(self.run, &batch).await?;
+                self.site.registry.record_fleet(self.claim, self.run, &batch).await?;
                 let mut held = self.held();
-                batch.drain(..).for_each(|entry| _ = held.remove(&entry.tenant));
+                batch.drain(..).for_each(|entry| _ = held.epochs.remove(&entry.tenant));
             }
             Ok::<(), OpError>(())
         };
         let ended = tokio::select! {
             // A registry that is gone ends the wave: who goes on would do what nobody knows of.
             (hands, recorded) = async { tokio::join!(hands, record) } => recorded.and(hands.into_iter().collect::<Result<(), _>>()),
-            never = self.keep() => never,
+            taken = self.keep() => taken,
         };
         if ended.is_err() {
             self.halted.store(true, Ordering::Relaxed);
         }
-        let left = std::mem::take(&mut *self.held());
+        let left = std::mem::take(&mut self.held().epochs);
         if !left.is_empty() {
             self.site.registry.release_leases(&left).await?;
         }
         ended
     }
 
-    /// Renews the leases held. Never ends.
+    /// Whether the run is still this process's: it may have been asleep while another took it over.
+    pub(super) async fn still_ours(&self) -> Result<(), OpError> {
+        match self.claim.heartbeat().await {
+            Err(JournalError::Fenced { epoch }) => Err(RegistryError::Fenced { tenant: self.claim.tenant().to_owned(), epoch }.into()),
+            // Whoever writes next will find out.
+            Ok(()) | Err(JournalError::Unavailable(_)) => Ok(()),
+        }
+    }
+
+    /// Renews the leases held. Ends only when the run is another's.
     async fn keep(&self) -> Result<(), OpError> {
         loop {
             sleep(HEARTBEAT).await;
-            let held = self.held().clone();
-            if !held.is_empty()
-                && let Err(e) = self.site.registry.renew_leases(&held).await
-            {
+            self.still_ours().await?;
+            if let Err(e) = self.renew().await {
                 tracing::warn!("the leases could not be renewed: {e}");
             }
         }
+    }
+
+    /// Renews the leases held, and forgets those that are another's by now.
+    async fn renew(&self) -> Result<(), OpError> {
+        let (now, epochs) = (Instant::now(), self.held().epochs.clone());
+        let lost = if epochs.is_empty() { BTreeSet::new() } else { self.site.registry.renew_leases(&epochs).await? };
+        let mut held = self.held();
+        held.known = now;
+        held.epochs.retain(|tenant, epoch| !lost.contains(tenant) || epochs.get(tenant) != Some(epoch));
+        Ok(())
+    }
+
+    /// Whether the tenant's lease is still ours. The registry is asked only after a silence in which the lease may have run out: a process
+    /// that was stopped, and wakes, changes nobody's schema.
+    async fn ours(&self, tenant: &str) -> Result<bool, OpError> {
+        if self.held().known.elapsed() > HEARTBEAT * 2 {
+            self.still_ours().await?;
+            self.renew().await?;
+        }
+        Ok(self.held().epochs.contains_key(tenant))
     }
 
     async fn hand(&self, queue: &Queue<Queued>, tell: mpsc::Sender<FleetEntry>, canary: bool) -> Result<(), OpError> {
@@ -124,7 +170,7 @@ impl<'a> Work<'a> {
                 }
             };
             let entry = tokio::select! {
-                entry = self.one(&ship, epoch) => entry,
+                entry = self.one(&ship, epoch) => entry?,
                 () = now => return Ok(()),
             };
             if entry.end == FleetEnd::Failed && (self.failed.fetch_add(1, Ordering::Relaxed) >= self.budget || canary) {
@@ -153,17 +199,17 @@ impl<'a> Work<'a> {
                 return Ok(None);
             }
             let ships: Vec<Ship> = queue.rest.drain(..many).collect();
+            let what = if self.options.filter.tenant.is_some() { "tenant migrate" } else { "fleet migrate" };
             let tenants: Vec<&str> = ships.iter().map(|s| s.member.tenant.as_str()).collect();
-            let leased = self.site.registry.acquire_leases(&tenants, &self.site.holder, "fleet migrate").await?;
-            self.held().extend(leased.taken.iter().map(|(t, e)| (t.clone(), *e)));
+            let leased = self.site.registry.acquire_leases(&tenants, &self.site.holder, what).await?;
+            self.held().epochs.extend(leased.taken.iter().map(|(t, e)| (t.clone(), *e)));
             for ship in ships {
                 let tenant = &ship.member.tenant;
                 if let Some(epoch) = leased.taken.get(tenant) {
                     queue.ready.push_back((ship, *epoch));
                     continue;
                 }
-                let by =
-                    leased.others.get(tenant).map_or("locked by another process".to_owned(), |l| format!("locked by {}@{} ({})", l.holder, l.host, l.what));
+                let by = leased.others.get(tenant).map_or("locked by another process".to_owned(), |l| format!("locked by {}", l.by()));
                 let entry = end(&ship, None, FleetEnd::Locked, Duration::ZERO).with(&json!({"code": "locked", "message": by}));
                 self.watch.hear(&Event::Ended { tenant, end: FleetEnd::Locked, why: Some(&by) });
                 if tell.send(entry).await.is_err() {
@@ -174,23 +220,27 @@ impl<'a> Work<'a> {
     }
 
     /// One tenant: again and again while it is only busy.
-    async fn one(&self, ship: &Ship, epoch: i64) -> FleetEntry {
+    async fn one(&self, ship: &Ship, epoch: i64) -> Result<FleetEntry, OpError> {
         let began = Instant::now();
         if !ship.member.ready {
             let message = format!("its last operation is not finished: `labctl operation list --tenant {}`", ship.member.tenant);
-            return end(ship, Some(epoch), FleetEnd::Locked, began.elapsed()).with(&json!({"code": "unfinished", "message": message}));
+            return Ok(end(ship, Some(epoch), FleetEnd::Locked, began.elapsed()).with(&json!({"code": "unfinished", "message": message})));
         }
         let mut wait = BACK_OFF;
         let mut attempt = 1;
         loop {
+            if !self.ours(&ship.member.tenant).await? {
+                let fault = json!({"code": "fenced", "message": "another process has taken over"});
+                return Ok(end(ship, None, FleetEnd::Locked, began.elapsed()).with(&fault));
+            }
             let fault = match self.attempt(ship, epoch, began).await {
-                Ok(entry) => return entry,
+                Ok(entry) => return Ok(entry),
                 Err(fault) => fault,
             };
             // An unknown outcome is asked about by trying again: what is on the ledger is not done twice.
             if fault.class == Class::Refused || attempt >= self.options.attempts || self.halted.load(Ordering::Relaxed) || *self.stop.borrow() != Stop::No {
                 let fault = serde_json::to_value(&fault).unwrap_or_default();
-                return end(ship, Some(epoch), FleetEnd::Failed, began.elapsed()).with(&fault);
+                return Ok(end(ship, Some(epoch), FleetEnd::Failed, began.elapsed()).with(&fault));
             }
             sleep(wait).await;
             (attempt, wait) = (attempt + 1, wait * 2);
@@ -219,7 +269,7 @@ impl<'a> Work<'a> {
         Ok(entry)
     }
 
-    fn held(&self) -> MutexGuard<'_, BTreeMap<String, i64>> {
+    fn held(&self) -> MutexGuard<'_, Held> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -118,6 +118,8 @@ pub async fn migrate(db: &mut Connection, job: &Job<'_>, library: &Library) -> R
     }
 }
 
+const UNCHANGED: &str = "what was applied stays as it was: put the file back, and bring the change in a file with the next number";
+
 /// Our own code: the central ledger is not there yet.
 const NO_CENTRAL: &str = "no_central_ledger";
 
@@ -138,7 +140,7 @@ async fn turn(db: &mut Connection, job: &Job<'_>, library: &Library, before: &mu
         }
     }
     let so_far = entries.applied.clone();
-    let todo = ledger::pending(&so_far, job.wanted, job.to).map_err(|wrong| Fault::refused(CALL, "history", wrong))?;
+    let todo = ledger::pending(&so_far, job.wanted, job.to).map_err(|wrong| Fault::refused(CALL, "history", wrong).hint(UNCHANGED))?;
     let (mut last, mut next): (Option<&Step>, Option<Step>) = (None, None);
     for step in todo {
         let file = text(library, step)?;
@@ -300,9 +302,12 @@ async fn open(db: &mut Connection, job: &Job<'_>, at_once: bool) -> Result<Seen,
 
 fn named(step: &Step, mut fault: Fault) -> Fault {
     fault.message = format!("{step}: {}", fault.message);
-    if fault.class == Class::Refused {
-        fault.hint.get_or_insert_with(|| "mend the file or the data it stumbles over; nothing of it, nor of the others pending, was applied".to_owned());
-    }
+    let hint = match fault.class {
+        Class::Refused => "mend the file or the data it stumbles over; nothing of it, nor of the others pending, was applied",
+        Class::Busy if fault.code == "55P03" => "somebody holds what it changes: `SELECT * FROM pg_locks` tells who; end that, or try again at a quieter time",
+        Class::Busy | Class::Unknown => return fault,
+    };
+    fault.hint.get_or_insert_with(|| hint.to_owned());
     fault
 }
 

@@ -43,6 +43,17 @@ pub fn shared() -> &'static World {
     WORLD.get_or_init(World::started)
 }
 
+/// A second sandbox, for tests that lock rows, move clocks or crowd the emulator. Their tenants, too, have ids of their own.
+pub fn aside() -> &'static World {
+    static WORLD: OnceLock<World> = OnceLock::new();
+    WORLD.get_or_init(World::started)
+}
+
+/// The long version of the tests is wanted.
+pub fn long() -> bool {
+    std::env::var_os("LABCTL_TEST_LONG").is_some()
+}
+
 impl World {
     /// A folder of its own in which nothing has been started yet. It goes away, with what runs in it, when this test process has.
     pub fn unstarted() -> Self {

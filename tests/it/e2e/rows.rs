@@ -12,7 +12,7 @@ use super::isolation::login;
 /// Templates of this test's own, in which a version more appears.
 fn templates() -> PathBuf {
     let folder = shared().dir().join("rows-life");
-    super::fleet::copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/stacks"), &folder.join("templates"));
+    super::fleets::copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/stacks"), &folder.join("templates"));
     fs::write(folder.join("labctl.toml"), "templates = \"templates\"\n").unwrap();
     folder
 }
