@@ -8,6 +8,8 @@ mod cli;
 mod e2e;
 #[path = "it/engine.rs"]
 mod engine;
+#[path = "it/faults.rs"]
+mod faults;
 #[path = "it/house.rs"]
 mod house;
 #[path = "it/kinds_compute_database.rs"]

@@ -2,6 +2,8 @@
 
 #[path = "e2e/bad_specs.rs"]
 mod bad_specs;
+#[path = "e2e/call_faults.rs"]
+mod call_faults;
 #[path = "e2e/crash.rs"]
 mod crash;
 #[path = "e2e/create.rs"]
