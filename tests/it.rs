@@ -4,6 +4,8 @@
 
 #[path = "it/cli.rs"]
 mod cli;
+#[path = "it/contract.rs"]
+mod contract;
 #[path = "it/e2e.rs"]
 mod e2e;
 #[path = "it/engine.rs"]

@@ -46,8 +46,6 @@ pub enum Fault {
 pub struct Heard {
     /// `cognito-idp:CreateUserPool`, `s3:CreateBucket`.
     pub call: String,
-    /// Which of its calls it was, from 1.
-    pub nth: u32,
     /// Headers that say something of the thing, and the body.
     pub said: String,
     /// What became of it, where that was not left to the service.
@@ -99,9 +97,14 @@ impl Faults {
         self.plan(call, 1, u32::MAX, fault);
     }
 
-    /// From here on nothing but reading is let through: what else is called is listed, and refused.
-    pub fn only_reads(&self) {
-        self.book.lock().unwrap().only_reads = true;
+    /// Whether nothing but reading is let through from here on: what else is called is listed, and refused.
+    pub fn only_reads(&self, only: bool) {
+        self.book.lock().unwrap().only_reads = only;
+    }
+
+    /// As at the beginning: nothing planned, nothing heard.
+    pub fn forget(&self) {
+        *self.book.lock().unwrap() = Book::default();
     }
 
     /// No more faults; the list stays.
@@ -130,7 +133,7 @@ impl Faults {
         let nth = *book.counts.entry(call.to_owned()).and_modify(|n| *n += 1).or_insert(1);
         let planned = book.planned.iter().find(|p| p.call == call && (p.first..=p.last).contains(&nth)).map(|p| p.fault);
         let fault = if book.only_reads && !speech::reads(call) { Some(Fault::Refusal("AccessDeniedException")) } else { planned };
-        book.heard.push(Heard { call: call.to_owned(), nth, said, fault });
+        book.heard.push(Heard { call: call.to_owned(), said, fault });
         fault
     }
 }
