@@ -87,6 +87,8 @@ pub struct Platform {
     pub aws_profile: Option<String>,
     /// One endpoint for all AWS services.
     pub endpoint_url: Option<String>,
+    /// How long one try of an AWS call may take, where it is said.
+    pub call_timeout_seconds: Option<u64>,
     /// Where the registry is.
     pub registry: Registry,
     /// `[profiles.<name>.platform]`: what templates read as `${platform.…}`.
@@ -305,6 +307,7 @@ impl Profiles {
             account_id: table.account_id.map(toml::Spanned::into_inner),
             aws_profile: table.aws_profile,
             endpoint_url: table.endpoint_url.map(toml::Spanned::into_inner),
+            call_timeout_seconds: table.call_timeout_seconds.map(toml::Spanned::into_inner),
             registry: Registry {
                 host: registry.host,
                 port: registry.port,

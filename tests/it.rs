@@ -6,6 +6,8 @@
 mod audit;
 #[path = "it/cli.rs"]
 mod cli;
+#[path = "it/contract.rs"]
+mod contract;
 #[path = "it/e2e.rs"]
 mod e2e;
 #[path = "it/engine.rs"]
@@ -14,6 +16,8 @@ mod engine;
 mod errata;
 #[path = "it/hostile.rs"]
 mod hostile;
+#[path = "it/faults.rs"]
+mod faults;
 #[path = "it/house.rs"]
 mod house;
 #[path = "it/kinds_compute_database.rs"]

@@ -1,7 +1,7 @@
 //! Each library's error becomes a [`CliError`] here: its kind, hence its exit code, is chosen once.
 
 use super::error::{CliError, Kind};
-use crate::engine::fault::Left;
+use crate::engine::fault::{Class, Left};
 use crate::engine::run::End;
 use crate::ops::OpError;
 use crate::ops::change::Report;
@@ -82,7 +82,13 @@ impl From<OpError> for CliError {
             }
             OpError::Outside { fault, .. } => {
                 let told = Self::failed(fault.code.clone(), words).cause(&fault);
-                told.hints(fault.hint)
+                let told = match &fault.left {
+                    Left::Nothing => told.left("everything as it was: this call changed nothing"),
+                    Left::Made(what) => told.left(what),
+                    Left::Unknown(what) => told.left(format!("perhaps {what}")),
+                };
+                let passing = (fault.hint.is_none() && fault.class != Class::Refused).then(|| "it may pass by itself: run the same command again".to_owned());
+                told.hints(fault.hint.or(passing))
             }
             OpError::Profile { .. } => Self::new(Kind::Usage, "invalid_profile", words),
             OpError::Problems { problems, .. } => {

@@ -1,6 +1,7 @@
 //! From settings to an open place: the one spot where the sandbox and real profiles come to the same.
 
 use std::env::join_paths;
+use std::time::Duration;
 
 use super::{Cli, CliError};
 use crate::cloud::{Cloud, Reach};
@@ -139,6 +140,7 @@ fn of_platform(p: &Platform) -> Reachable {
             region: Some(p.region.clone()),
             aws_profile: p.aws_profile.clone(),
             endpoint_url: p.endpoint_url.clone(),
+            call_timeout: p.call_timeout_seconds.map(Duration::from_secs),
             fixed_credentials: None,
             http_client: None,
         },

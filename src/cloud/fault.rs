@@ -61,24 +61,26 @@ where
         SdkError::TimeoutError(_) => Fault::unknown(call, "timeout", "no answer in time"),
         SdkError::ServiceError(e) => {
             let status = e.raw().status().as_u16();
-            let code = e.err().code().unwrap_or("Unknown").to_owned();
-            let message = e.err().message().map_or_else(|| format!("HTTP status {status}"), ToOwned::to_owned);
-            service(call, status, &code, message)
-        }
-        SdkError::ResponseError(e) => {
-            let status = e.raw().status().as_u16();
-            if (400..500).contains(&status) {
-                service(call, status, "Unknown", chain(&error))
-            } else {
-                Fault::unknown(call, "unreadable_response", chain(&error))
+            let body = e.raw().body().bytes().unwrap_or_default();
+            match e.err().code() {
+                // S3 answers HEAD without a body.
+                None if status >= 400 && !body.is_empty() => unreadable(call, status),
+                code => {
+                    let message = e.err().message().map_or_else(|| format!("HTTP status {status}"), ToOwned::to_owned);
+                    service(call, status, code.unwrap_or("Unknown"), message)
+                }
             }
         }
+        SdkError::ResponseError(e) => unreadable(call, e.raw().status().as_u16()),
         _ => Fault::unknown(call, "unknown", chain(&error)),
     }
 }
 
 fn service(call: &str, status: u16, code: &str, message: String) -> Fault {
-    if BUSY.contains(&code) || status == 429 {
+    if status < 400 {
+        // The SDK calls a reply to a call that went well, and cannot be read, an error of the service's.
+        unreadable(call, status)
+    } else if BUSY.contains(&code) || status == 429 {
         Fault::busy(call, code, message)
     } else if QUOTA.contains(&code) {
         let service = call.split(':').next().unwrap_or(call).to_owned();
@@ -93,6 +95,13 @@ fn service(call: &str, status: u16, code: &str, message: String) -> Fault {
     } else {
         Fault::refused(call, code, message)
     }
+}
+
+/// A garbled answer says by its status alone what became of the call. A 4xx is a definite no, but whether for now (throttling is one) or
+/// for good stood in the body: it is asked again.
+fn unreadable(call: &str, status: u16) -> Fault {
+    let words = format!("the answer (HTTP status {status}) cannot be read");
+    if (400..500).contains(&status) { Fault::busy(call, "unreadable_response", words) } else { Fault::unknown(call, "unreadable_response", words) }
 }
 
 /// Whether the call failed with one of these codes: how a kind tells "there is no such thing" from a fault.
@@ -140,6 +149,7 @@ mod tests {
             (403, "AccessDenied", Class::Refused),
             (500, "InternalError", Class::Unknown),
             (503, "Strange", Class::Unknown),
+            (200, "Unknown", Class::Unknown),
         ];
         for (status, code, class) in rows {
             let fault = service("cognito-idp:CreateUserPool", status, code, "words".into());

@@ -48,6 +48,9 @@ use secrecy::SecretString;
 
 use crate::engine::fault::Fault;
 
+/// How long one try of a call may take where nothing else is said.
+const CALL_TIMEOUT: Duration = Duration::from_secs(60);
+
 /// Where to find AWS, and as whom.
 #[derive(Clone, Default)]
 pub struct Reach {
@@ -57,6 +60,8 @@ pub struct Reach {
     pub aws_profile: Option<String>,
     /// One endpoint for every service (an emulator); without one, AWS itself or the SDK's own settings.
     pub endpoint_url: Option<String>,
+    /// How long one try of a call may take before its outcome counts as unknown; without one, a minute.
+    pub call_timeout: Option<Duration>,
     /// Fixed access key and secret (an emulator's); without them, the SDK's own chain.
     pub fixed_credentials: Option<(String, String)>,
     /// Another HTTP client (the sandbox's connector, a scripted one in tests); without one, rustls with the system's roots.
@@ -146,10 +151,10 @@ impl Cloud {
     pub async fn connect(reach: Reach) -> Self {
         let custom_endpoint = reach.endpoint_url.is_some();
         let http = reach.http_client.unwrap_or_else(plain_http);
-        let mut loader = aws_config::defaults(BehaviorVersion::latest())
-            .http_client(http)
-            .retry_config(RetryConfig::standard().with_max_attempts(5))
-            .timeout_config(TimeoutConfig::builder().connect_timeout(Duration::from_secs(5)).operation_attempt_timeout(Duration::from_secs(60)).build());
+        let mut loader =
+            aws_config::defaults(BehaviorVersion::latest()).http_client(http).retry_config(RetryConfig::standard().with_max_attempts(5)).timeout_config(
+                TimeoutConfig::builder().connect_timeout(Duration::from_secs(5)).operation_attempt_timeout(reach.call_timeout.unwrap_or(CALL_TIMEOUT)).build(),
+            );
         if let Ok(name) = AppName::new("labctl") {
             loader = loader.app_name(name);
         }

@@ -8,6 +8,16 @@ use std::borrow::Cow;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
+use crate::engine::fault::Fault;
+
+/// A document as a service has given it.
+///
+/// # Errors
+/// An unknown outcome of this call where it is no JSON: no service keeps such a document.
+pub fn read(call: &str, text: &str) -> Result<Value, Fault> {
+    serde_json::from_str(text).map_err(|_| Fault::unknown(call, "unreadable_response", "the policy in the answer cannot be read"))
+}
+
 /// A policy document as IAM returns it (URL-encoded by RFC 3986, or plain) as JSON. Anything unreadable becomes a JSON string of
 /// itself, which differs from every policy.
 pub fn parse(document: &str) -> Value {

@@ -84,6 +84,8 @@ pub(super) struct ProfileTable {
     pub(super) aws_profile: Option<String>,
     #[serde(default)]
     pub(super) endpoint_url: Option<Spanned<String>>,
+    #[serde(default)]
+    pub(super) call_timeout_seconds: Option<Spanned<u64>>,
     pub(super) registry: RegistryTable,
     #[serde(default)]
     pub(super) platform: serde_json::Map<String, serde_json::Value>,
@@ -261,6 +263,11 @@ impl Reader {
         {
             self.wrong(url.span(), "an endpoint begins with http:// or https://", None);
         }
+        if let Some(seconds) = &profile.call_timeout_seconds
+            && !(1..=900).contains(seconds.get_ref())
+        {
+            self.wrong(seconds.span(), "a call's time-out is 1 to 900 seconds", None);
+        }
         if let Some(arn) = &profile.registry.password_secret_arn
             && !arn.get_ref().starts_with("arn:")
         {
@@ -372,7 +379,7 @@ endpoint = "shared.example.org:5432"
         insta::assert_snapshot!(wrong(text).join("\n"), @"
         1: unknown key `template` at the top of the file (did you mean `templates`?)
         3: unknown key `regoin` in [profiles.prod] (did you mean `region`?)
-        5: unknown key `zzz` in [profiles.prod] (possible: environment, region, account_id, aws_profile, endpoint_url, registry, platform, tunnels, events)
+        5: unknown key `zzz` in [profiles.prod] (possible: environment, region, account_id, aws_profile, endpoint_url, call_timeout_seconds, registry, platform, tunnels, events)
         8: unknown key `pasword_secret_arn` in [profiles.prod.registry] (did you mean `password_secret_arn`?)
         9: unknown key `password` in [profiles.prod.registry] (a password has no place in a file: use password_secret_arn, pgpass or LABCTL_REGISTRY_PASSWORD)
         ");
@@ -381,13 +388,14 @@ endpoint = "shared.example.org:5432"
     #[test]
     fn shapes_are_checked() {
         let text = GOOD
-            .replace("region = \"eu-central-1\"", "region = \"frankfurt\"\naccount_id = \"123\"\nendpoint_url = \"localhost\"")
+            .replace("region = \"eu-central-1\"", "region = \"frankfurt\"\naccount_id = \"123\"\nendpoint_url = \"localhost\"\ncall_timeout_seconds = 0")
             .replace("127.0.0.1:15432", "127.0.0.1");
         insta::assert_snapshot!(wrong(&text).join("\n"), @"
         3: `frankfurt` is not a region (a region looks like eu-central-1)
         4: an account id has twelve digits
         5: an endpoint begins with http:// or https://
-        11: `127.0.0.1` is not host:port
+        6: a call's time-out is 1 to 900 seconds
+        12: `127.0.0.1` is not host:port
         ");
     }
 

@@ -246,7 +246,7 @@ async fn look(cx: &Cx, name: &str, want: &Tags) -> Result<Observed<State>, Fault
         }),
         versioning: versioning.is_some_and(|v| v.status == Some(BucketVersioningStatus::Enabled)),
         lifecycle: lifecycle.map(|l| l.rules().iter().map(read_rule).collect()).unwrap_or_default(),
-        policy: text.and_then(|p| p.policy).and_then(|p| serde_json::from_str(&p).ok()),
+        policy: text.and_then(|p| p.policy).map(|text| policy::read("s3:GetBucketPolicy", &text)).transpose()?,
         tags,
     };
     Ok(Observed::Mine { id: name.to_owned(), state })

@@ -17,6 +17,7 @@ use aws_sdk_applicationautoscaling::types::{
     MetricType, PolicyType, PredefinedMetricSpecification, ScalableDimension, ScalingPolicy, ServiceNamespace, SuspendedState,
     TargetTrackingScalingPolicyConfiguration,
 };
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use serde::{Deserialize, Serialize};
 
 use super::Cx;
@@ -241,7 +242,13 @@ impl Kind for ScalingTarget {
             .set_tags(Some(target.tags.clone().into_iter().collect()))
             .send()
             .await
-            .map_err(|e| fault("application-autoscaling:RegisterScalableTarget", e))?;
+            .map_err(|e| match e.message() {
+                // Perhaps made by ourselves with a lost reply: the next look tells whose it is.
+                Some(words) if words.contains("already exists") => {
+                    Fault::unknown("application-autoscaling:RegisterScalableTarget", "ValidationException", "a target of that service exists already")
+                }
+                _ => fault("application-autoscaling:RegisterScalableTarget", e),
+            })?;
         Ok(id)
     }
 

@@ -137,6 +137,7 @@ impl World {
             region: Some(self.region.clone()),
             aws_profile: None,
             endpoint_url: Some(self.endpoint_url.clone()),
+            call_timeout: None,
             fixed_credentials: Some(self.credentials.clone()),
             http_client: Some(self.http_client.clone()),
         }
@@ -331,6 +332,7 @@ impl Sandbox {
             region: Some(REGION.into()),
             aws_profile: None,
             endpoint_url: Some(url(server.port)),
+            call_timeout: None,
             fixed_credentials: Some((KEY.into(), KEY.into())),
             http_client: Some(connector::mended(connector::loopback(), url(server.port), admin.clone())),
         };

@@ -6,6 +6,8 @@ mod auditor;
 mod bad_specs;
 #[path = "e2e/clinicx.rs"]
 mod clinicx;
+#[path = "e2e/call_faults.rs"]
+mod call_faults;
 #[path = "e2e/crash.rs"]
 mod crash;
 #[path = "e2e/create.rs"]

@@ -178,23 +178,6 @@ async fn pools_of_one_name_are_told_apart_by_their_tags() {
 }
 
 #[tokio::test]
-async fn a_throttled_or_forbidden_create_has_made_nothing_and_a_quota_is_named() {
-    let rows = [
-        ("TooManyRequestsException", Class::Busy, None),
-        ("ConcurrentModificationException", Class::Busy, None),
-        ("LimitExceededException", Class::Refused, Some("quota of cognito-idp")),
-        ("AccessDeniedException", Class::Refused, Some("grant this permission")),
-    ];
-    for (code, class, hint) in rows {
-        let scene = Scene::new("cognito_user_pool", "eu-central-1", Script::default().no("CreateUserPool", code)).await;
-        let fault = scene.create(&pool_spec()).await.unwrap_err();
-        assert_eq!((fault.class, fault.left), (class, Left::Nothing), "{code}");
-        assert_eq!(scene.script.bodies("CreateUserPool").len(), 1, "{code}");
-        assert!(hint.is_none_or(|hint| fault.hint.unwrap().contains(hint)), "{code}");
-    }
-}
-
-#[tokio::test]
 async fn a_pools_update_sends_back_what_is_not_ours() {
     let mut found = pool("r_a", pool_tags("acme/cognito_user_pool/main"));
     let more = json!({

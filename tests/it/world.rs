@@ -12,9 +12,10 @@ use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use aws_smithy_runtime_api::client::http::SharedHttpConnector;
 use labctl::cloud::{Cloud, Reach};
 use labctl::config::{Environment, Flags, SANDBOX, Settings};
-use labctl::sandbox::connector::{Admin, loopback, mended};
+use labctl::sandbox::connector::{Admin, loopback, mended, mended_connector};
 use labctl::sandbox::{Options, Sandbox, SandboxError};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value;
@@ -111,6 +112,12 @@ impl World {
     pub fn reach(&self) -> Reach {
         let admin = Admin { user: "labctl_admin".into(), password: self.password("labctl_admin") };
         Reach { http_client: Some(mended(loopback(), self.world.endpoint_url.clone(), admin)), ..self.world.reach() }
+    }
+
+    /// What answers this test's own AWS calls, for who puts something in front of it.
+    pub fn connector(&self) -> SharedHttpConnector {
+        let admin = Admin { user: "labctl_admin".into(), password: self.password("labctl_admin") };
+        mended_connector(self.world.endpoint_url.clone(), admin)
     }
 
     /// AWS clients for this test.

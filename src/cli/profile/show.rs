@@ -53,6 +53,7 @@ impl View for Shown {
             .maybe("account_id", platform.account_id.as_ref())
             .maybe("aws_profile", platform.aws_profile.as_ref())
             .maybe("endpoint_url", platform.endpoint_url.as_ref())
+            .maybe("call_timeout_seconds", platform.call_timeout_seconds)
             .field("registry", format!("{}@{}:{}/{}", registry.user, registry.host, registry.port, registry.database))
             .field("password", format!("from {}", registry.password));
         let sheet = platform.platform.iter().fold(sheet, |sheet, (key, value)| fields(sheet, &format!("platform.{key}"), value));

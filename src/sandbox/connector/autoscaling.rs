@@ -10,6 +10,8 @@ use super::wire::{Sent, Wire, json_error, members, respond, target};
 
 /// What operations are called in `X-Amz-Target`.
 const SERVICE: &str = "AnyScaleFrontendService";
+/// AWS's words for a second registration with tags.
+const EXISTS: &str = "The scalable target that you tried to tag already exists. To update tags on an existing scalable target, use the TagResource API.";
 
 #[derive(Debug)]
 pub(super) struct Mend;
@@ -31,7 +33,7 @@ impl super::Mend for Mend {
                     let tags = asked["Tags"].as_object().cloned().unwrap_or_default();
                     keep(wire, &id, &tags).await?;
                 } else if asked["Tags"].as_object().is_some_and(|tags| !tags.is_empty()) {
-                    return json_error(400, "ValidationException", "Tags can only be given to a new scalable target. To tag an existing one, use TagResource.");
+                    return json_error(400, "ValidationException", EXISTS);
                 }
                 next.send(request).await
             }

@@ -106,7 +106,17 @@ pub struct Admin {
 
 /// An HTTP client for the emulator at `base` (`http://127.0.0.1:5000`), with every mend in front of `plain`.
 pub fn mended(plain: SharedHttpClient, base: String, admin: Admin) -> SharedHttpClient {
-    let mends: Arc<[Arc<dyn Mend>]> = Arc::new([
+    SharedHttpClient::new(Client { plain, base, mends: mends(admin) })
+}
+
+/// The same without an SDK around it, for who passes requests of another's on: no TLS, no proxy.
+pub fn mended_connector(base: String, admin: Admin) -> SharedHttpConnector {
+    let plain = SharedHttpConnector::new(aws_smithy_http_client::Connector::builder().build_http());
+    SharedHttpConnector::new(Connector { wire: Wire::over(plain, base), mends: mends(admin) })
+}
+
+fn mends(admin: Admin) -> Arc<[Arc<dyn Mend>]> {
+    Arc::new([
         Arc::new(autoscaling::Mend) as Arc<dyn Mend>,
         Arc::new(cloudwatch_cbor::Mend),
         Arc::new(cognito_delete_pool::Mend),
@@ -125,8 +135,7 @@ pub fn mended(plain: SharedHttpClient, base: String, admin: Admin) -> SharedHttp
         Arc::new(s3_create_tags::Mend),
         Arc::new(s3_policy::Mend),
         Arc::new(s3_versioning::Mend),
-    ]);
-    SharedHttpClient::new(Client { plain, base, mends })
+    ])
 }
 
 /// The HTTP client under the mends: no TLS, no proxy.

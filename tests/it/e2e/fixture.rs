@@ -263,7 +263,8 @@ pub fn ended(command: &mut Command) -> Run {
     ended_within(PATIENCE, command)
 }
 
-fn ended_within(patience: Duration, command: &mut Command) -> Run {
+/// Runs a command to its end, which comes within this time.
+pub fn ended_within(patience: Duration, command: &mut Command) -> Run {
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let _watch = watch(&child, patience);
     let Output { status, stdout, stderr } = child.wait_with_output().unwrap();

@@ -104,11 +104,15 @@ async fn identity(cloud: &Cloud, notes: &mut Notes) {
             }
         }
         notes.tags(&id, tags);
-        for group in cloud.cognito.list_groups().user_pool_id(&id).send().await.unwrap().groups.unwrap_or_default() {
+        let mut groups = cloud.cognito.list_groups().user_pool_id(&id).into_paginator().items().send();
+        while let Some(group) = groups.next().await {
+            let group = group.unwrap();
             let description = group.description.unwrap_or_default();
             notes.comment(&format!("{id}/{}", group.group_name.unwrap()), description.lines().last());
         }
-        for user in cloud.cognito.list_users().user_pool_id(&id).send().await.unwrap().users.unwrap_or_default() {
+        let mut users = cloud.cognito.list_users().user_pool_id(&id).into_paginator().items().send();
+        while let Some(user) = users.next().await {
+            let user = user.unwrap();
             let of = |name: &str| user.attributes().iter().find(|a| a.name == name).and_then(|a| a.value.clone());
             if let (Some(tenant), Some(sub)) = (of("custom:tenant_id"), of("sub")) {
                 notes.note(&tenant, &format!("{tenant}/cognito_user/admin"), &format!("{id}/{sub}"));
@@ -135,7 +139,9 @@ async fn compute(cloud: &Cloud, notes: &mut Notes) {
         let tags = cloud.autoscaling.list_tags_for_resource().resource_arn(target.scalable_target_arn.unwrap()).send().await.unwrap().tags;
         notes.tags(&target.resource_id, tags.unwrap_or_default());
     }
-    for arn in cloud.ecs.list_task_definitions().send().await.unwrap().task_definition_arns.unwrap_or_default() {
+    let mut definitions = cloud.ecs.list_task_definitions().into_paginator().items().send();
+    while let Some(arn) = definitions.next().await {
+        let arn = arn.unwrap();
         let found = cloud.ecs.describe_task_definition().task_definition(&arn).include(TaskDefinitionField::Tags).send().await.unwrap();
         notes.tags(&arn, found.tags.unwrap_or_default().into_iter().filter_map(|t| t.key.zip(t.value)));
     }
@@ -179,9 +185,14 @@ async fn the_rest(cloud: &Cloud, notes: &mut Notes) {
             }
         }
     }
-    let aliases = cloud.kms.list_aliases().send().await.unwrap().aliases.unwrap_or_default();
-    for key in cloud.kms.list_keys().send().await.unwrap().keys.unwrap_or_default() {
-        let id = key.key_id.unwrap();
+    let mut pages = cloud.kms.list_aliases().into_paginator().items().send();
+    let mut aliases = Vec::new();
+    while let Some(alias) = pages.next().await {
+        aliases.push(alias.unwrap());
+    }
+    let mut keys = cloud.kms.list_keys().into_paginator().items().send();
+    while let Some(key) = keys.next().await {
+        let id = key.unwrap().key_id.unwrap();
         let tags = cloud.kms.list_resource_tags().key_id(&id).send().await.unwrap().tags.unwrap_or_default();
         let tags: Vec<_> = tags.into_iter().map(|t| (t.tag_key, t.tag_value)).collect();
         if tags.iter().any(|(k, _)| k == "labctl:tenant") {

@@ -69,14 +69,19 @@ impl Server {
     /// What kinds need, with this server behind the endpoint of an "RDS" instance.
     pub async fn cx(&self, secrets: &Secrets, migrations: Library) -> Cx {
         secrets.set(ADMIN_SECRET, json!({"username": self.admin, "password": ADMIN_PASSWORD}));
+        Self::cx_through(SharedHttpClient::new(secrets.clone()), self.port(), migrations).await
+    }
+
+    /// The same through another client of AWS, and another port of PostgreSQL.
+    pub async fn cx_through(client: SharedHttpClient, port: u16, migrations: Library) -> Cx {
         let reach = Reach {
             region: Some("eu-west-1".into()),
             endpoint_url: Some("http://127.0.0.1:1".into()),
             fixed_credentials: Some(("key".into(), "secret".into())),
-            http_client: Some(SharedHttpClient::new(secrets.clone())),
+            http_client: Some(client),
             ..Reach::default()
         };
-        let tunnels = Tunnels::new([("*.rds.amazonaws.com:5432", format!("127.0.0.1:{}", self.port()))]).unwrap();
+        let tunnels = Tunnels::new([("*.rds.amazonaws.com:5432", format!("127.0.0.1:{port}"))]).unwrap();
         let databases = Databases::new(Settings { tunnels, tls: Tls::Prefer, root_cert: None });
         Cx::new(Cloud::connect(reach).await, databases, migrations)
     }

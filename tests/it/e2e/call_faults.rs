@@ -1,0 +1,331 @@
+//! Every AWS call of a create against every fault: it goes well, or stops cleanly and the next run finishes it, and nothing is there
+//! twice. Each commit runs a slice; `LABCTL_TEST_LONG=1` runs all of it, one fault to a tenant, and prints a table.
+#![expect(clippy::print_stdout, reason = "the long version prints what it has found")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use labctl::sandbox::connector::{Admin, mended_connector};
+use secrecy::ExposeSecret as _;
+use serde_json::{Value, json};
+
+use super::fixture::{Run, World, blocking, ended_within, shared};
+use super::sweep::{shown, sweep};
+use crate::faults::proxy::Proxy;
+use crate::faults::{Fault, Faults, speech};
+
+/// Beyond this a call counts as lost. Long enough for an emulator that serves all tests at once.
+const CALL_TIMEOUT: Duration = Duration::from_secs(8);
+/// A run may wait a minute for what an unclear call may have made, and half a minute between tries.
+const PATIENCE: Duration = Duration::from_secs(400);
+
+/// What is planned: so many calls in a row fail so.
+#[derive(Debug, Clone, Copy)]
+struct Trouble {
+    name: &'static str,
+    times: u32,
+    fault: Fault,
+}
+
+const TROUBLES: [Trouble; 8] = [
+    Trouble { name: "latency", times: 1, fault: Fault::Latency(Duration::from_secs(2)) },
+    Trouble { name: "throttle", times: 1, fault: Fault::Throttle },
+    Trouble { name: "throttle×20", times: 20, fault: Fault::Throttle },
+    Trouble { name: "500 before", times: 1, fault: Fault::ErrorBefore },
+    Trouble { name: "500 after", times: 1, fault: Fault::ErrorAfter },
+    Trouble { name: "time-out", times: 1, fault: Fault::Timeout },
+    Trouble { name: "reset", times: 1, fault: Fault::Reset },
+    Trouble { name: "malformed", times: 1, fault: Fault::Malformed },
+];
+
+/// A platform file whose AWS is a proxy in front of the sandbox's.
+struct Place {
+    world: &'static World,
+    proxy: Proxy,
+    folder: PathBuf,
+    environment: Vec<(&'static str, String)>,
+}
+
+impl Place {
+    async fn new(world: &'static World, name: &str) -> Self {
+        let sandbox = world.open().await;
+        let admin = Admin { user: "labctl_admin".into(), password: world.passwords()["labctl_admin"].clone().into() };
+        let faults = Faults::before(mended_connector(sandbox.endpoint_url.clone(), admin));
+        let proxy = Proxy::of(&sandbox.endpoint_url, faults).await;
+        let folder = world.dir().join(format!("faults-{name}"));
+        fs::create_dir(&folder).unwrap();
+        let r = &sandbox.registry;
+        let profile = json!({
+            "region": sandbox.region, "account_id": sandbox.account_id, "environment": "sandbox", "endpoint_url": proxy.endpoint_url,
+            "call_timeout_seconds": CALL_TIMEOUT.as_secs(), "platform": sandbox.platform, "tunnels": sandbox.tunnels,
+            "registry": {"host": r.host, "port": r.port, "database": r.database, "user": r.user, "tls": "disable"},
+        });
+        fs::write(folder.join("labctl.toml"), toml::to_string(&json!({"profiles": {"faults": profile}})).unwrap()).unwrap();
+        let (key, secret) = sandbox.credentials.clone();
+        let environment = vec![
+            ("LABCTL_PROFILE", "faults".to_owned()),
+            ("LABCTL_REGISTRY_PASSWORD", r.password.expose_secret().to_owned()),
+            ("AWS_ACCESS_KEY_ID", key),
+            ("AWS_SECRET_ACCESS_KEY", secret),
+        ];
+        let place = Self { world, proxy, folder, environment };
+        let init = place.labctl(&["registry", "init"]).await;
+        assert_eq!(init.code, 0, "{init}");
+        place
+    }
+
+    async fn labctl(&self, args: &[&str]) -> Run {
+        let mut command = self.world.command(args);
+        command.current_dir(&self.folder).envs(self.environment.iter().map(|(name, value)| (*name, value)));
+        blocking(move || ended_within(PATIENCE, &mut command)).await.unwrap()
+    }
+}
+
+/// How a create under a fault went.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Outcome {
+    /// Exit code 0 in spite of it.
+    Done,
+    /// It stopped with this exit code, and the next run, by this command, finished it.
+    Resumed(i32, &'static str),
+    /// This call did not come so often.
+    NotReached,
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Done => f.pad("done"),
+            Self::Resumed(code, by) => f.pad(&format!("{code}, {by}")),
+            Self::NotReached => f.pad("-"),
+        }
+    }
+}
+
+/// A tenant that is made in a place.
+struct Case {
+    place: Place,
+    id: String,
+    spec: String,
+}
+
+impl Case {
+    async fn new(world: &'static World, id: &str, stack: &str, tier: &str) -> Self {
+        let spec = world.dir().join("specs").join(world.spec(id, stack, tier)).to_str().unwrap().to_owned();
+        Self { place: Place::new(world, id).await, id: id.to_owned(), spec }
+    }
+
+    fn faults(&self) -> &Faults {
+        &self.place.proxy.faults
+    }
+
+    /// A create without any fault: how often each operation is called.
+    async fn record(&self) -> BTreeMap<String, u32> {
+        let run = self.place.labctl(&["tenant", "create", &self.spec]).await;
+        assert_eq!(run.code, 0, "{run}");
+        let mut counts = BTreeMap::new();
+        for heard in self.faults().heard() {
+            *counts.entry(heard.call).or_default() += 1;
+        }
+        counts
+    }
+
+    /// The create, and where it stops, the next run; `how` chooses by which command.
+    async fn outcome(&self, how: usize) -> Outcome {
+        let run = self.place.labctl(&["tenant", "create", &self.spec, "-o", "json"]).await;
+        let struck = self.struck();
+        if struck.is_empty() {
+            assert_eq!(run.code, 0, "without any fault\n{run}");
+            return Outcome::NotReached;
+        }
+        if run.code == 0 {
+            return Outcome::Done;
+        }
+        self.stopped_cleanly(&run, &struck);
+        self.faults().clear();
+        let (by, next) = self.next(&run, how).await;
+        assert_eq!(next.code, 0, "{by} after {struck:?}\n{run}\n--- then\n{next}");
+        Outcome::Resumed(run.code, by)
+    }
+
+    fn struck(&self) -> BTreeSet<String> {
+        self.faults().heard().into_iter().filter(|h| h.fault.is_some()).map(|h| h.call).collect()
+    }
+
+    /// The exit code is one that can be gone on from, and the error says which call failed, why, what is left and what to do.
+    fn stopped_cleanly(&self, run: &Run, struck: &BTreeSet<String>) {
+        assert!([1, 3, 4].contains(&run.code) && run.out.is_empty(), "{struck:?}\n{run}");
+        let error = run.error();
+        let said = format!("{} {}", error["message"], error["causes"]);
+        assert!(struck.iter().any(|call| names(&said, call)), "none of {struck:?} is named\n{run}");
+        assert!(!error["code"].as_str().unwrap().is_empty() && error["hint"].as_str().is_some_and(|hint| !hint.is_empty()), "{run}");
+        assert!(error["left"].as_array().is_some_and(|left| !left.is_empty()), "it does not say what is left\n{run}");
+    }
+
+    async fn next(&self, run: &Run, how: usize) -> (&'static str, Run) {
+        let number =
+            run.error()["hint"].as_str().unwrap().split("operation resume ").nth(1).map(|n| n.chars().take_while(char::is_ascii_digit).collect::<String>());
+        match (how % 3, number) {
+            (0, Some(number)) => ("resume", self.place.labctl(&["operation", "resume", &number, "-o", "json"]).await),
+            (1, Some(_)) => ("apply", self.place.labctl(&["tenant", "apply", &self.spec, "-o", "json"]).await),
+            _ => ("create", self.place.labctl(&["tenant", "create", &self.spec, "-o", "json"]).await),
+        }
+    }
+
+    /// There is nothing left to do, and what is on record.
+    async fn settled(&self) -> Vec<(String, String)> {
+        self.faults().clear();
+        let applied = self.place.labctl(&["tenant", "apply", &self.id]).await;
+        assert!(applied.code == 0 && applied.err.contains("no changes"), "{}\n{applied}", self.id);
+        let tenant = self.place.labctl(&["tenant", "show", &self.id, "-o", "json"]).await;
+        let tenant: Value = serde_json::from_str(&tenant.out).unwrap_or_else(|e| panic!("{e}\n{tenant}"));
+        assert_eq!(tenant["status"], "active", "{tenant}");
+        shown(&tenant)
+    }
+}
+
+/// Whether a text names the call. S3's operations have no name on the wire: there the service is enough.
+fn names(text: &str, call: &str) -> bool {
+    let (service, operation) = call.split_once(':').unwrap();
+    if service == "s3" { text.contains("s3:") } else { text.contains(operation) }
+}
+
+/// Where a fault means a minute's wait for what may turn up yet: names are not unique there.
+const SLOW: [&str; 2] = ["cognito-idp:CreateUserPool", "kms:CreateKey"];
+
+/// Several faults at a time, each operation once, each fault several times. The seed decides who meets what.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_create_gets_over_a_fault_in_each_of_its_calls() {
+    let world = shared();
+    let seed: usize = std::env::var("LABCTL_TEST_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or(5);
+    let tiers = ["trial", "enterprise"];
+    let recorded = futures_util::future::join_all(tiers.map(|tier| async move {
+        let case = Case::new(world, &format!("unfaulted-{tier}"), "labcloud", tier).await;
+        case.record().await
+    }));
+    let recorded = recorded.await;
+    let (mut done, mut all, mut used) = (Vec::new(), BTreeSet::new(), BTreeSet::new());
+    for (tier, calls) in tiers.into_iter().zip(recorded) {
+        let fresh: Vec<String> = calls.into_keys().filter(|call| all.insert(call.clone())).collect();
+        for share in 0..3 {
+            let mine: Vec<(String, Trouble)> = fresh
+                .iter()
+                .enumerate()
+                .filter(|(n, _)| n % 3 == share)
+                .map(|(n, call)| {
+                    let quick: Vec<Trouble> = TROUBLES.into_iter().filter(|t| fits(*t, call)).collect();
+                    (call.clone(), quick[(n + seed) % quick.len()])
+                })
+                .collect();
+            used.extend(mine.iter().map(|(_, t)| t.name));
+            let id = format!("faulted-{tier}-{share}");
+            done.push(tokio::spawn(async move {
+                let case = Case::new(world, &id, "labcloud", tier).await;
+                let told = format!("{id}, seed {seed}: {:?}", mine.iter().map(|(call, t)| format!("{call} {}", t.name)).collect::<Vec<_>>());
+                for (call, trouble) in &mine {
+                    case.faults().plan(call, 1, trouble.times, trouble.fault);
+                }
+                let mut run = case.place.labctl(&["tenant", "create", &case.spec, "-o", "json"]).await;
+                for how in 0..mine.len() {
+                    if run.code == 0 {
+                        break;
+                    }
+                    case.stopped_cleanly(&run, &case.struck());
+                    run = case.next(&run, how).await.1;
+                }
+                assert_eq!(run.code, 0, "{told}\n{run}");
+                let met: BTreeSet<String> = mine.iter().map(|(call, _)| call.clone()).collect();
+                assert_eq!(case.struck(), met, "{told}: every fault strikes");
+                (case.id.clone(), case.settled().await, told)
+            }));
+        }
+    }
+    assert_eq!(used.len(), TROUBLES.len(), "seed {seed} leaves faults out: {used:?}");
+    let mut made = Vec::new();
+    for case in done {
+        made.push(case.await.unwrap_or_else(|e| std::panic::resume_unwind(e.into_panic())));
+    }
+    let found = sweep(world).await;
+    for (id, shown, told) in made {
+        assert_eq!(found[&id], shown, "{told}");
+    }
+}
+
+/// Whether a slice of half a minute can have it.
+fn fits(trouble: Trouble, call: &str) -> bool {
+    match trouble.fault {
+        Fault::ErrorBefore => !SLOW.contains(&call),
+        Fault::Throttle if trouble.times > 1 => speech::reads(call),
+        _ => true,
+    }
+}
+
+/// `LABCTL_TEST_LONG=1`, and `LABCTL_TEST_TIERS=labcloud/trial,mate/enterprise` for others than the three of `labcloud`.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_call_of_a_create_meets_every_fault() {
+    if std::env::var_os("LABCTL_TEST_LONG").is_none() {
+        return;
+    }
+    let tiers = std::env::var("LABCTL_TEST_TIERS").unwrap_or_else(|_| "labcloud/trial,labcloud/standard,labcloud/enterprise".to_owned());
+    for tier in tiers.split(',') {
+        let (stack, tier) = tier.split_once('/').expect("stack/tier");
+        every_call_of(stack, tier).await;
+    }
+}
+
+/// In a sandbox of its own, which goes with the test.
+async fn every_call_of(stack: &str, tier: &str) {
+    let world: &'static World = Box::leak(Box::new(World::unstarted()));
+    world.ok(&["sandbox", "start"]);
+    let calls = Case::new(world, "recorded", stack, tier).await.record().await;
+    let places: Vec<(String, u32)> = calls.iter().flat_map(|(call, count)| (1..=*count).map(|n| (call.clone(), n))).collect();
+    println!("{stack} {tier}: {} operations, {} calls, {} cases", calls.len(), places.len(), places.len() * TROUBLES.len());
+    let at_once = Arc::new(tokio::sync::Semaphore::new(12));
+    let mut under_way = Vec::new();
+    for (row, (call, nth)) in places.iter().enumerate() {
+        for (column, trouble) in TROUBLES.into_iter().enumerate() {
+            let (call, nth, at_once, id) = (call.clone(), *nth, at_once.clone(), format!("c{row}-{column}"));
+            let (stack, tier) = (stack.to_owned(), tier.to_owned());
+            under_way.push(tokio::spawn(async move {
+                let _turn = at_once.acquire_owned().await.unwrap();
+                let case = Case::new(world, &id, &stack, &tier).await;
+                case.faults().plan(&call, nth, trouble.times, trouble.fault);
+                let outcome = case.outcome(row + column).await;
+                (id, outcome, case.settled().await)
+            }));
+        }
+    }
+    let (mut table, mut made, mut wrong) = (Vec::new(), Vec::new(), Vec::new());
+    for case in under_way {
+        match case.await {
+            Ok((id, outcome, shown)) => {
+                table.push(outcome.to_string());
+                made.push((id, shown));
+            }
+            Err(e) => {
+                table.push("WRONG".to_owned());
+                wrong.push(e.to_string());
+            }
+        }
+    }
+    print!("{:<55}", "call");
+    TROUBLES.iter().for_each(|t| print!("{:<13}", t.name));
+    println!();
+    for ((call, nth), row) in places.iter().zip(table.chunks(TROUBLES.len())) {
+        print!("{:<55}", format!("{call} {nth}"));
+        row.iter().for_each(|cell| print!("{cell:<13}"));
+        println!();
+    }
+    let found = sweep(world).await;
+    for (id, shown) in made {
+        if found[&id] != shown {
+            wrong.push(format!("{id}: there is {:?}, on record is {shown:?}", found[&id]));
+        }
+    }
+    let unreached: Vec<_> = table.chunks(TROUBLES.len()).zip(&places).filter(|(row, (_, nth))| *nth == 1 && row.iter().any(|c| c == "-")).collect();
+    assert!(wrong.is_empty() && unreached.is_empty(), "{} wrong: {}\nnot reached: {unreached:?}", wrong.len(), wrong.join("\n"));
+}
