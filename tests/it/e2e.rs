@@ -24,6 +24,10 @@ mod formats;
 mod inventory;
 #[path = "e2e/isolation.rs"]
 mod isolation;
+#[path = "e2e/killed.rs"]
+mod killed;
+#[path = "e2e/kills.rs"]
+mod kills;
 #[path = "e2e/lifecycle.rs"]
 mod lifecycle;
 #[path = "e2e/plan_files.rs"]

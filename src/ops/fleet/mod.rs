@@ -221,6 +221,7 @@ pub async fn migrate(site: &Site, options: &Options, to: &To, command: &str, wat
     let new =
         NewFleetRun { by: &site.holder, command, options: &recorded, targets: &look::on_record(&targets), tenants: all, current: current.len(), rows: &rows };
     let run = site.registry.begin_fleet_run(&new).await?;
+    failpoint!("fleet.begun");
     let claim = claim(site, run).await?;
     watch.hear(&Event::Begun { run, todo: todo.len(), all });
     let work = Work::new(site, run, options, stop, watch, options.max_failures.of(todo.len()));
@@ -270,7 +271,10 @@ pub async fn resume(site: &Site, run: i64, watch: &dyn Watch, stop: watch::Recei
 /// One process at a time is at a run.
 async fn claim(site: &Site, run: i64) -> Result<Arc<HeldLease>, OpError> {
     match site.registry.acquire_lease(&format!("@fleet/{run}"), &site.holder, "fleet migrate", Process::is_alive).await {
-        Ok(lease) => Ok(Arc::new(lease)),
+        Ok(lease) => {
+            failpoint!("fleet.claimed");
+            Ok(Arc::new(lease))
+        }
         Err(e) => Err(e.into()),
     }
 }
@@ -292,6 +296,7 @@ async fn carry_out(work: &Work<'_>, todo: Vec<(u32, Ship)>) -> Result<Vec<Ship>,
     for (wave, ships) in waves {
         work.watch.hear(&Event::Wave { wave, of, tenants: ships.len() });
         work.wave(ships, wave == 0).await?;
+        failpoint!("fleet.wave_done", wave);
         if over(work) {
             break;
         }
@@ -336,6 +341,7 @@ async fn conclude(work: &Work<'_>, targets: &Targets, ended: Result<Vec<Ship>, O
         () => FleetStatus::Done,
     };
     site.registry.end_fleet_run(run, &site.holder, status).await?;
+    failpoint!("fleet.ended");
     Ok(report(Some(run), status, targets, &fleet, rows))
 }
 

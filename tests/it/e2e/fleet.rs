@@ -17,7 +17,7 @@ use super::fixture::{Run, Running, blocking, shared};
 use super::plant::{Ground, schema, tenant};
 
 /// A fleet of tenants of the stack `labcloud`, at its version 2, and templates that can have more.
-struct Fleet {
+pub struct Fleet {
     tag: &'static str,
     size: usize,
     config: PathBuf,
@@ -33,7 +33,7 @@ fn copy(from: &Path, to: &Path) {
 }
 
 impl Fleet {
-    async fn new(tag: &'static str, size: usize) -> Self {
+    pub async fn new(tag: &'static str, size: usize) -> Self {
         let world = shared();
         let folder = world.dir().join(format!("fleet-{tag}"));
         copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("templates/labcloud"), &folder.join("templates/labcloud"));
@@ -78,13 +78,13 @@ impl Fleet {
         library.add(files.collect()).unwrap()
     }
 
-    fn file(&self, name: &str, sql: &str) -> &Self {
+    pub fn file(&self, name: &str, sql: &str) -> &Self {
         fs::write(self.folder().join(name), sql).unwrap();
         self
     }
 
     /// The arguments after these words, and where the templates are.
-    fn args(&self, words: &[&str]) -> Vec<String> {
+    pub fn args(&self, words: &[&str]) -> Vec<String> {
         let config = self.config.to_str().unwrap();
         words.iter().copied().chain(["--config", config]).map(ToOwned::to_owned).collect()
     }
@@ -119,7 +119,7 @@ impl Fleet {
     }
 
     /// The schema's own ledgers, the central ledger and the registry all say this version of so many.
-    async fn all_agree(&self, version: i64) {
+    pub async fn all_agree(&self, version: i64) {
         let mut db = shared().superuser("shared").await;
         for n in 0..self.size {
             let own: Vec<i32> = sqlx::query_scalar(AssertSqlSafe(format!("SELECT version FROM {}.labctl_migrations ORDER BY position", self.schema(n))))
@@ -146,7 +146,7 @@ impl Fleet {
     }
 
     /// Leases of this fleet's tenants that somebody still holds.
-    async fn leases(&self) -> i64 {
+    pub async fn leases(&self) -> i64 {
         let like = format!("SELECT count(*) FROM labctl.leases WHERE tenant LIKE '{}-%' AND holder IS NOT NULL", self.tag);
         count(&mut shared().registry().await, &like).await
     }
@@ -178,7 +178,7 @@ fn why(report: &Value, tenant: &str) -> String {
     all.iter().find(|r| r["tenant"] == tenant).map(|r| r["fault"]["message"].as_str().unwrap_or_default().to_owned()).unwrap()
 }
 
-const NOTES: &str = "CREATE TABLE notes (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, body text NOT NULL);\n";
+pub const NOTES: &str = "CREATE TABLE notes (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, body text NOT NULL);\n";
 
 /// The whole way: the plan, a canary and waves, the three planted failures, mending, resuming, and a fleet that has nothing to do.
 #[tokio::test(flavor = "multi_thread")]
