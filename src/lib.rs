@@ -18,8 +18,13 @@
 //! * [`ops`]: the verbs, without a terminal, each told in the order in which it happens.
 //! * [`cli`]: the terminal: arguments, words, colours, progress, exit codes. The only room that prints.
 //!
+//! Everywhere: [`failpoint`], marks at which tests end the process; nothing in a release.
+//!
 //! `labctl tenant create tenants/city-lab.toml` goes from `cli/tenant/create.rs` to `ops/apply.rs`, `plan/`, `engine/` and
 //! `kinds/`, and never back.
+
+#[macro_use]
+pub mod failpoint;
 
 pub mod cli;
 pub mod cloud;

@@ -14,10 +14,10 @@ mod e2e;
 mod engine;
 #[path = "it/errata.rs"]
 mod errata;
-#[path = "it/hostile.rs"]
-mod hostile;
 #[path = "it/faults.rs"]
 mod faults;
+#[path = "it/hostile.rs"]
+mod hostile;
 #[path = "it/house.rs"]
 mod house;
 #[path = "it/kinds_compute_database.rs"]

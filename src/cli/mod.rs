@@ -264,6 +264,12 @@ pub fn main(arguments: Vec<OsString>, environment: Environment) -> ExitCode {
     };
     let early = Early::parsed(args.global.output, args.global.color, &environment);
     let command = args.command;
+    #[cfg(feature = "failpoints")]
+    if let (strike, log) = environment.failpoint()
+        && let Err(why) = crate::failpoint::arm(strike, log.as_deref())
+    {
+        return early.told(&CliError::usage(why));
+    }
     let cli = Cli::new(args.global, environment, command_line);
     let ended = std::panic::catch_unwind(AssertUnwindSafe(|| block_on(command, &cli)));
     match ended {

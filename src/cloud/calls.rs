@@ -5,6 +5,8 @@ use std::sync::{Arc, Mutex};
 
 use aws_smithy_runtime_api::box_error::BoxError;
 use aws_smithy_runtime_api::client::interceptors::Intercept;
+#[cfg(feature = "failpoints")]
+use aws_smithy_runtime_api::client::interceptors::context::BeforeDeserializationInterceptorContextRef;
 use aws_smithy_runtime_api::client::interceptors::context::BeforeTransmitInterceptorContextRef;
 use aws_smithy_runtime_api::client::orchestrator::Metadata;
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
@@ -31,6 +33,10 @@ impl Calls {
     }
 }
 
+fn name(bag: &ConfigBag) -> String {
+    bag.load::<Metadata>().map_or_else(|| "unknown".to_owned(), |m| format!("{}:{}", m.service().to_lowercase().replace(' ', "-"), m.name()))
+}
+
 /// The interceptor that does the counting, one per client.
 #[derive(Debug, Clone)]
 pub struct Counter(pub Arc<Calls>);
@@ -41,8 +47,15 @@ impl Intercept for Counter {
     }
 
     fn read_before_transmit(&self, _: &BeforeTransmitInterceptorContextRef<'_>, _: &RuntimeComponents, bag: &mut ConfigBag) -> Result<(), BoxError> {
-        let call = bag.load::<Metadata>().map_or_else(|| "unknown".to_owned(), |m| format!("{}:{}", m.service().to_lowercase().replace(' ', "-"), m.name()));
+        let call = name(bag);
+        failpoint!("aws.before_call", call);
         self.0.add(call);
+        Ok(())
+    }
+
+    #[cfg(feature = "failpoints")]
+    fn read_after_transmit(&self, _: &BeforeDeserializationInterceptorContextRef<'_>, _: &RuntimeComponents, bag: &mut ConfigBag) -> Result<(), BoxError> {
+        failpoint!("aws.called", name(bag));
         Ok(())
     }
 }

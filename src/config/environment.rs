@@ -35,6 +35,10 @@ pub const VARIABLES: &[Variable] = &[
     of("XDG_CACHE_HOME", ""),
     of("XDG_DATA_HOME", ""),
     of("TMPDIR", ""),
+    #[cfg(feature = "failpoints")]
+    of("LABCTL_FAILPOINT", ""),
+    #[cfg(feature = "failpoints")]
+    of("LABCTL_FAILPOINT_LOG", ""),
 ];
 
 /// The surroundings, as they were when the program began. No `Debug`: it may hold a password.
@@ -96,6 +100,12 @@ impl Environment {
     pub fn as_root(mut self) -> Self {
         self.root = true;
         self
+    }
+
+    /// Where a test wants the process to end, and the file that is to tell of it.
+    #[cfg(feature = "failpoints")]
+    pub fn failpoint(&self) -> (Option<&str>, Option<PathBuf>) {
+        (self.text("LABCTL_FAILPOINT"), self.path("LABCTL_FAILPOINT_LOG"))
     }
 
     /// A variable's text. Set but empty counts as unset, as `LABCTL_PROFILE= labctl …` means it.

@@ -57,6 +57,21 @@ pub enum Entry {
     },
 }
 
+impl Entry {
+    /// Its name, for people.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Intended { .. } => "intended",
+            Self::Created { .. } => "created",
+            Self::Done { .. } => "done",
+            Self::Deleted => "deleted",
+            Self::Failed { .. } => "failed",
+            Self::InDoubt { .. } => "in_doubt",
+            Self::Skipped { .. } => "skipped",
+        }
+    }
+}
+
 /// Why an entry could not be written. Either way the run must start nothing new.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum JournalError {

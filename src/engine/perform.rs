@@ -222,7 +222,10 @@ impl<C: Send + Sync + 'static> Work<C> {
         self.line.commit(Entry::Intended { token: self.token.clone(), attempt: self.attempt, spec: self.target_spec.clone() }).await?;
         // What was unclear before has been looked for and not found; from here on it is this call that counts.
         self.open = true;
-        match self.one.kind.create(&self.one.cx, &self.target(), &self.token).await {
+        failpoint!("step.before_create", self.one.step.address);
+        let made = self.one.kind.create(&self.one.cx, &self.target(), &self.token).await;
+        failpoint!("step.created", self.one.step.address);
+        match made {
             Ok(id) => {
                 self.open = false;
                 self.acted(Action::Create);
@@ -300,7 +303,10 @@ impl<C: Send + Sync + 'static> Work<C> {
 
     async fn update(&mut self, id: &str, state: &Value) -> Turn {
         self.before_a_call().await?;
-        match self.one.kind.update(&self.one.cx, &self.target(), id, state).await {
+        failpoint!("step.before_update", self.one.step.address);
+        let changed = self.one.kind.update(&self.one.cx, &self.target(), id, state).await;
+        failpoint!("step.updated", self.one.step.address);
+        match changed {
             Ok(()) => {
                 self.rounds += 1;
                 self.rested = false;
@@ -350,7 +356,10 @@ impl<C: Send + Sync + 'static> Work<C> {
             self.recorded = Some(id.to_owned());
         }
         self.before_a_call().await?;
-        match self.one.kind.delete(&self.one.cx, &self.target(), id).await {
+        failpoint!("step.before_delete", self.one.step.address);
+        let deleted = self.one.kind.delete(&self.one.cx, &self.target(), id).await;
+        failpoint!("step.deleted", self.one.step.address);
+        match deleted {
             Ok(()) => {
                 (self.deleting, self.bad_calls, self.looks) = (true, 0, 0);
                 Ok(None)

@@ -274,7 +274,10 @@ impl<'a, C: Send + Sync + 'static> Loop<'a, C> {
 
     async fn write(&mut self, address: &Address, entry: &Entry) -> bool {
         let (journal, patience) = (self.crew.journal, self.crew.patience);
-        self.registry(record::write(journal, address, entry, &patience)).await
+        failpoint!("journal.before_entry", format_args!("{} {address}", entry.word()));
+        let written = self.registry(record::write(journal, address, entry, &patience)).await;
+        failpoint!("journal.entry_written", format_args!("{} {address}", entry.word()));
+        written
     }
 
     /// Awaits the registry, but no longer than the lease lasts, and only for a moment once the second signal has come.

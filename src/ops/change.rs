@@ -115,6 +115,7 @@ pub async fn prepare<'s>(site: &'s Site, edit: &dyn Edit, command: &str) -> Resu
         }
         other => other,
     };
+    failpoint!("verb.planned", edit.tenant());
     match found {
         Ok(Preview { current, unfinished, state, surveyed }) => Ok(Prepared {
             site,
@@ -237,11 +238,14 @@ impl Prepared<'_> {
         }
         let before = self.site.cx.cloud.calls().by_operation();
         let operation = self.begin().await?;
+        failpoint!("verb.begun", tenant);
         let journal = self.site.registry.journal(operation, &self.lease);
         let outcome = run(self.crew(&journal, listener, stop.clone()), self.plan.steps.clone()).await;
+        failpoint!("verb.ran", tenant);
         let undone = match self.on_failure {
             OnFailure::Undo if !outcome.complete() && !outcome.interrupted && !outcome.fenced && outcome.journal.is_none() => {
                 let steps = undo::steps(self.site, tenant, &self.plan.steps).await?;
+                failpoint!("verb.undo_planned", tenant);
                 run(self.crew(&journal, listener, stop), steps).await.ends
             }
             _ => BTreeMap::new(),
@@ -260,14 +264,19 @@ impl Prepared<'_> {
         match certificate {
             // Whoever has taken over writes the end.
             _ if outcome.fenced => tracing::warn!("another process has taken over tenant {tenant}"),
-            Some(document) => registry.finish_purge(&self.lease, operation, &end, &document).await?,
+            Some(document) => {
+                failpoint!("verb.proven", tenant);
+                registry.finish_purge(&self.lease, operation, &end, &document).await?;
+            }
             None => {
                 if outcome.complete() {
                     registry.release_names(&self.lease, &self.names()).await?;
+                    failpoint!("verb.names_released", tenant);
                 }
                 registry.finish_operation(&self.lease, operation, &end).await?;
             }
         }
+        failpoint!("verb.finished", tenant);
         let report = self.report(Some(operation), Some(outcome), calls).await?;
         Ok(Report { unproven, undone, ..report })
     }

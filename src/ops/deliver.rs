@@ -121,10 +121,13 @@ impl Senders<'_> {
             if claimed.is_empty() {
                 break;
             }
+            failpoint!("events.claimed");
             for (claimed, sent) in join_all(claimed.into_iter().map(|claimed| self.send(claimed, &secret))).await {
                 match sent {
                     Ok(()) => {
+                        failpoint!("events.sent", claimed.tenant);
                         site.registry.delivered(&claimed).await?;
+                        failpoint!("events.recorded", claimed.tenant);
                         done.delivered += 1;
                     }
                     Err(fault) => {

@@ -194,6 +194,7 @@ impl Registry {
         let mut dead_epoch = None;
         loop {
             if let Some(epoch) = self.take(tenant, holder, what, dead_epoch).await? {
+                failpoint!("lease.taken", tenant);
                 return Ok(held(epoch, false));
             }
             let Some(other) = self.lease(tenant).await? else { continue };
@@ -248,8 +249,9 @@ impl Registry {
             .bind(epoch)
             .execute(self.pool().await?)
             .await
-            .map(drop)
-            .map_err(|e| self.sql(e))
+            .map_err(|e| self.sql(e))?;
+        failpoint!("lease.released", tenant);
+        Ok(())
     }
 
     /// The tenant's lease, if somebody holds it (or held it until it ran out).

@@ -360,7 +360,10 @@ impl Registry {
     }
 
     async fn commit(&self, tx: Transaction<'static, Postgres>) -> Result<()> {
-        tx.commit().await.map_err(|e| self.sql(e))
+        failpoint!("registry.before_commit");
+        tx.commit().await.map_err(|e| self.sql(e))?;
+        failpoint!("registry.committed");
+        Ok(())
     }
 
     /// Begins a transaction in which the lease is known to be ours, and stays so until it ends: whoever wants to take it must wait.

@@ -256,7 +256,9 @@ impl Connection {
     /// As [`fault`](super::fault::fault) classifies them.
     pub async fn execute(&mut self, call: &str, sql: String) -> Result<(), Fault> {
         let link = self.link(call)?;
+        failpoint!("sql.before_statement", call);
         let done = sqlx::raw_sql(AssertSqlSafe(sql)).execute(link).await;
+        failpoint!("sql.done", call);
         self.ended(call, done.map(drop))
     }
 
@@ -325,7 +327,9 @@ impl Connection {
             }
             Ok(all)
         };
+        failpoint!("sql.before_statement", call);
         let done = read.await;
+        failpoint!("sql.done", call);
         self.ended(call, done)
     }
 

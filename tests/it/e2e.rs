@@ -4,10 +4,10 @@
 mod auditor;
 #[path = "e2e/bad_specs.rs"]
 mod bad_specs;
-#[path = "e2e/clinicx.rs"]
-mod clinicx;
 #[path = "e2e/call_faults.rs"]
 mod call_faults;
+#[path = "e2e/clinicx.rs"]
+mod clinicx;
 #[path = "e2e/crash.rs"]
 mod crash;
 #[path = "e2e/create.rs"]
@@ -40,6 +40,10 @@ mod formats;
 mod inventory;
 #[path = "e2e/isolation.rs"]
 pub mod isolation;
+#[path = "e2e/killed.rs"]
+mod killed;
+#[path = "e2e/kills.rs"]
+mod kills;
 #[path = "e2e/lifecycle.rs"]
 mod lifecycle;
 #[path = "e2e/operators.rs"]

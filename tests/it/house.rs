@@ -17,9 +17,11 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("registry", &["engine", "plan", "spec"]),
     ("sandbox", &["cloud", "config", "engine"]),
     ("ops", &["cloud", "config", "engine", "kinds", "plan", "registry", "spec", "stack", "tenantdb"]),
-    ("cli", &["cloud", "config", "engine", "kinds", "ops", "plan", "registry", "sandbox", "spec", "stack", "tenantdb"]),
+    ("cli", &["cloud", "config", "engine", "failpoint", "kinds", "ops", "plan", "registry", "sandbox", "spec", "stack", "tenantdb"]),
     ("main", &["cli"]),
     ("build", &[]),
+    // Marks of it, `failpoint!`, may stand anywhere: they are nothing in a release.
+    ("failpoint", &[]),
     ("lib", &[]),
 ];
 
@@ -127,6 +129,15 @@ fn every_file_says_first_what_it_is_for_and_stays_readable() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_failpoint_is_on_the_list_and_somewhere() {
+    let text: String = sources().iter().filter(|(module, ..)| module != "failpoint").map(|(_, _, text)| code(text)).collect();
+    let marked: BTreeSet<&str> = text.match_indices("failpoint!(\"").filter_map(|(at, mark)| text[at + mark.len()..].split('"').next()).collect();
+    let listed: BTreeSet<&str> = labctl::failpoint::ALL.iter().map(|(name, _)| *name).collect();
+    assert_eq!(listed.len(), labctl::failpoint::ALL.len(), "one of them is listed twice");
+    assert_eq!(marked, listed, "left: marked in the code, right: listed");
 }
 
 #[test]

@@ -243,6 +243,7 @@ pub async fn migrate(site: &Site, options: &Options, to: &To, command: &str, wat
     let new =
         NewFleetRun { by: &site.holder, command, options: &recorded, targets: &look::on_record(&targets), tenants: all, current: current.len(), rows: &rows };
     let (run, claim) = site.registry.begin_fleet_run(&new).await?;
+    failpoint!("fleet.begun");
     let claim = Arc::new(claim);
     watch.hear(&Event::Begun { run, todo: todo.len(), all });
     let work = Work::new(site, run, &claim, options, stop, watch, options.max_failures.of(todo.len()));
@@ -269,6 +270,7 @@ pub async fn resume(site: &Site, run: i64, watch: &dyn Watch, stop: watch::Recei
         *target = target.today(name, &site.stacks, run)?;
     }
     let claim = Arc::new(site.registry.resume_fleet_run(run, &site.holder).await?);
+    failpoint!("fleet.claimed");
     let work = async {
         let rows = site.registry.fleet_results(run).await?;
         let waves: HashMap<&str, u32> = rows.iter().filter(|r| !r.status.there()).map(|r| (r.tenant.as_str(), r.wave)).collect();
@@ -308,6 +310,7 @@ async fn carry_out(work: &Work<'_>, todo: Vec<(u32, Ship)>) -> Result<Vec<Ship>,
         work.still_ours().await?;
         work.watch.hear(&Event::Wave { wave, of, tenants: ships.len() });
         work.wave(ships, wave == 0).await?;
+        failpoint!("fleet.wave_done", wave);
         if over(work) {
             break;
         }
@@ -352,6 +355,7 @@ async fn conclude(work: &Work<'_>, targets: &Targets, ended: Result<Vec<Ship>, O
         () => FleetStatus::Done,
     };
     site.registry.end_fleet_run(work.claim, run, status).await?;
+    failpoint!("fleet.ended");
     Ok(report(Some(run), status, targets, &fleet, rows))
 }
 

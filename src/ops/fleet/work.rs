@@ -100,6 +100,7 @@ impl<'a> Work<'a> {
             let mut batch = Vec::with_capacity(BATCH);
             while told.recv_many(&mut batch, BATCH).await > 0 {
                 self.site.registry.record_fleet(self.claim, self.run, &batch).await?;
+                failpoint!("fleet.recorded");
                 let mut held = self.held();
                 batch.drain(..).for_each(|entry| _ = held.epochs.remove(&entry.tenant));
             }
@@ -202,6 +203,7 @@ impl<'a> Work<'a> {
             let what = if self.options.filter.tenant.is_some() { "tenant migrate" } else { "fleet migrate" };
             let tenants: Vec<&str> = ships.iter().map(|s| s.member.tenant.as_str()).collect();
             let leased = self.site.registry.acquire_leases(&tenants, &self.site.holder, what).await?;
+            failpoint!("fleet.leases_taken");
             self.held().epochs.extend(leased.taken.iter().map(|(t, e)| (t.clone(), *e)));
             for ship in ships {
                 let tenant = &ship.member.tenant;
@@ -261,7 +263,9 @@ impl<'a> Work<'a> {
             shared: None,
         };
         let mut db = self.site.cx.admin(&host(m), &m.database).await?;
+        failpoint!("fleet.before_migrate", m.tenant);
         let done = migrate(&mut db, &job, &self.site.cx.migrations).await?;
+        failpoint!("fleet.migrated", m.tenant);
         let status = if done.after == done.before { FleetEnd::Found } else { FleetEnd::Migrated };
         let mut entry = end(ship, Some(epoch), status, began.elapsed());
         entry.version = Some(ledger::version(&done.after));

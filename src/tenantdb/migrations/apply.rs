@@ -179,7 +179,9 @@ async fn turn(db: &mut Connection, job: &Job<'_>, library: &Library, before: &mu
     }
     script.push_str(&central::write(job.schema, seen.oid, job.tenant, &entries.applied)?);
     script.push_str("; COMMIT");
+    failpoint!("migration.before_commit", job.tenant);
     send(db, last, script).await?;
+    failpoint!("migration.committed", job.tenant);
     db.in_transaction(false);
     Ok(next.map_or(Turn::Done(entries.applied), Turn::Alone))
 }
@@ -385,6 +387,7 @@ async fn alone(db: &mut Connection, job: &Job<'_>, step: &Step, library: &Librar
         }
         fault
     })?;
+    failpoint!("migration.index_made", job.tenant);
     let there = state(db, job, index).await?;
     if there != makes.then_some(true) {
         return Err(Fault::refused(CALL, "invalid_index", format!("{step}: the index {index} is not {}", if makes { "valid" } else { "gone" })));
@@ -401,6 +404,7 @@ async fn alone(db: &mut Connection, job: &Job<'_>, step: &Step, library: &Librar
     let insert = if entries.sql.is_empty() { String::new() } else { format!("SET LOCAL ROLE {role}; {}RESET ROLE; ", entries.sql) };
     let unlock = lock.replace("pg_try_advisory_lock", "pg_advisory_unlock");
     db.script(CALL, format!("{insert}REVOKE {role} FROM CURRENT_USER; {central}; COMMIT; {unlock}")).await?;
+    failpoint!("migration.index_recorded", job.tenant);
     db.in_transaction(false);
     Ok(())
 }

@@ -22,7 +22,7 @@ fn config_of(name: &str, events: &str) -> String {
     file.to_str().unwrap().to_owned()
 }
 
-async fn webhooks(all: &[(&str, u16)]) -> String {
+pub async fn webhooks(all: &[(&str, u16)]) -> String {
     let (cloud, mut text) = (shared().cloud().await, String::new());
     for (name, port) in all {
         let secret =
@@ -34,13 +34,13 @@ async fn webhooks(all: &[(&str, u16)]) -> String {
 }
 
 /// A request as it came in.
-struct Came {
+pub struct Came {
     head: String,
     body: String,
 }
 
 impl Came {
-    fn header(&self, name: &str) -> &str {
+    pub fn header(&self, name: &str) -> &str {
         self.head.lines().find_map(|l| l.split_once(": ").filter(|(n, _)| n.eq_ignore_ascii_case(name))).unwrap_or_else(|| panic!("{name}: {}", self.head)).1
     }
 }
@@ -58,7 +58,7 @@ fn read(stream: &TcpStream) -> Came {
 }
 
 /// A receiver that answers as told, and with 204 from then on.
-fn receiver(answers: &'static [&'static str]) -> (u16, Receiver<Came>) {
+pub fn receiver(answers: &'static [&'static str]) -> (u16, Receiver<Came>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let (port, (tell, told)) = (listener.local_addr().unwrap().port(), channel());
     std::thread::spawn(move || {

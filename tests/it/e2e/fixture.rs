@@ -265,7 +265,15 @@ pub fn ended(command: &mut Command) -> Run {
 
 /// Runs a command to its end, which comes within this time.
 pub fn ended_within(patience: Duration, command: &mut Command) -> Run {
-    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    finished_within(patience, command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
+}
+
+/// Waits for a child whose output is piped.
+pub fn finished(child: Child) -> Run {
+    finished_within(PATIENCE, child)
+}
+
+fn finished_within(patience: Duration, child: Child) -> Run {
     let _watch = watch(&child, patience);
     let Output { status, stdout, stderr } = child.wait_with_output().unwrap();
     Run::of(status, String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())

@@ -96,6 +96,7 @@ pub async fn run(args: Args, cli: &Cli) -> Result<(), CliError> {
         if let Some(error) = incomplete(&report?) {
             return Err(error.hint("the same command goes on, too"));
         }
+        failpoint!("rotate.phase_done", args.id);
         // Something else's leftovers are no rotation; one that was begun is not begun again.
         rotate.begin = rotate.begin && before;
         if !rotate.begin && !rotate.under_way(&life) {

@@ -1,0 +1,403 @@
+//! `kill -9` at every boundary of every verb: nothing is lost, nothing is orphaned, nothing is there twice (docs/reliability.md).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use aws_sdk_s3::types::CreateBucketConfiguration;
+use labctl::failpoint::ALL;
+use labctl::sandbox::REGION;
+
+use super::events::{receiver, webhooks};
+use super::fixture::{Run, blocking, shared};
+use super::fleets::{Fleet, NOTES};
+use super::killed::{Case, Neighbour, Played, Point, Scene, WAYS, Way, asleep, audit, kill, places, play_all, scout, struck, unfinished};
+use super::plant::tenant;
+
+const CREATE: &str = "tenant create {id}.toml";
+const DELETE: &str = "tenant delete {id} --confirm {id}";
+
+const fn scene(name: &'static str, stack: &'static str, tier: &'static str, before: &'static [&'static str], line: &'static str, ends: &'static str) -> Scene {
+    let over = match name.as_bytes() {
+        b"create" => Some("exists"),
+        b"undelete" | b"purge" => Some("wrong_status"),
+        _ => None,
+    };
+    Scene { name, stack, tier, before, line, ends, over }
+}
+
+/// Every verb, at every tier of one stack; services are only to be scaled and deployed where a stack has some.
+macro_rules! scenes {
+    ($stack:literal, $tier:literal) => {
+        [
+            scene("create", $stack, $tier, &[], CREATE, "active"),
+            scene("suspend", $stack, $tier, &[CREATE], "tenant suspend {id}", "suspended"),
+            scene("resume", $stack, $tier, &[CREATE, "tenant suspend {id}"], "tenant resume {id}", "active"),
+            scene("rename", $stack, $tier, &[CREATE], "tenant rename {id} --subdomain {id}-x --display-name Other", "active"),
+            scene("rename-physical", $stack, $tier, &[CREATE], "tenant rename {id} --subdomain {id}-x --physical", "active"),
+            scene("rotate", $stack, $tier, &[CREATE], "tenant credentials rotate {id} --role all --grace 0", "active"),
+            scene("delete", $stack, $tier, &[CREATE], DELETE, "deleted"),
+            scene("undelete", $stack, $tier, &[CREATE, DELETE], "tenant undelete {id}", "active"),
+            scene("purge", $stack, $tier, &[CREATE, DELETE], "tenant purge {id} --now --confirm {id}", "purged"),
+        ]
+    };
+}
+
+static LABCLOUD: [[Scene; 9]; 3] = [scenes!("labcloud", "trial"), scenes!("labcloud", "standard"), scenes!("labcloud", "enterprise")];
+static MATE: [[Scene; 9]; 3] = [scenes!("mate", "trial"), scenes!("mate", "standard"), scenes!("mate", "enterprise")];
+static SERVICES: [Scene; 2] = [
+    scene("scale", "mate", "standard", &[CREATE], "tenant scale {id} --service django --min 2 --max 4 --desired 3", "active"),
+    scene(
+        "deploy",
+        "mate",
+        "standard",
+        &[CREATE],
+        "tenant deploy {id} --all-services --image 123456789012.dkr.ecr.us-east-1.amazonaws.com/mate@sha256:7777777777777777777777777777777777777777777777777777777777777777",
+        "active",
+    ),
+];
+
+/// What one tenant goes through: at each command, the places it is killed at, one after the other, before it is let through.
+const LIFE: &[(&str, &[&str])] = &[
+    (
+        CREATE,
+        &[
+            "lease.taken",
+            "verb.planned",
+            "verb.begun",
+            "registry.before_commit",
+            "registry.committed",
+            "journal.before_entry",
+            "journal.entry_written",
+            "step.before_create",
+            "aws.before_call",
+            "aws.called",
+            "step.created",
+            "sql.before_statement",
+            "sql.done",
+            "migration.before_commit",
+            "migration.committed",
+            "verb.ran",
+            "verb.names_released",
+        ],
+    ),
+    ("tenant suspend {id}", &["step.before_update", "step.updated", "verb.finished", "lease.released"]),
+    ("tenant resume {id}", &[]),
+    ("tenant credentials rotate {id} --grace 0", &["rotate.phase_done"]),
+    (DELETE, &["verb.begun"]),
+    ("tenant purge {id} --now --confirm {id}", &["step.before_delete", "step.deleted", "verb.proven"]),
+];
+
+/// One tenant's life.
+fn life(id: &str) -> Vec<String> {
+    let world = shared();
+    world.spec(id, "labcloud", "enterprise");
+    let mut struck = Vec::new();
+    for (line, points) in LIFE {
+        let words: Vec<String> = line.split_whitespace().map(|w| w.replace("{id}", id)).collect();
+        let args: Vec<&str> = words.iter().map(String::as_str).collect();
+        for point in *points {
+            kill(world, &args, point);
+            struck.push((*point).to_owned());
+        }
+        world.ok(&args);
+        assert_eq!(unfinished(world, id), None, "{line}");
+    }
+    struck
+}
+
+/// Killed between a failure and its undoing.
+async fn undone(id: &'static str) -> Vec<String> {
+    let (world, bucket) = (shared(), format!("labcloud-{id}-sandbox-data"));
+    let cloud = world.cloud().await;
+    let here = CreateBucketConfiguration::builder().location_constraint(REGION.into()).build();
+    cloud.s3.create_bucket().bucket(&bucket).create_bucket_configuration(here).send().await.unwrap();
+    let spec = world.spec(id, "labcloud", "enterprise");
+    blocking(move || kill(world, &["tenant", "create", &spec, "--on-failure", "undo"], "verb.undo_planned")).await.unwrap();
+    cloud.s3.delete_bucket().bucket(&bucket).send().await.unwrap();
+    blocking(move || world.ok(&["operation", "resume", &unfinished(world, id).unwrap()])).await.unwrap();
+    vec!["verb.undo_planned".to_owned()]
+}
+
+/// Killed while telling others: each event comes once at least, and none is forgotten.
+async fn told(id: &'static str) -> Vec<String> {
+    let world = shared();
+    let (port, came) = receiver(&[]);
+    let config = webhooks(&[(id, port)]).await;
+    world.spec(id, "labcloud", "trial");
+    let points = ["events.claimed", "events.sent", "events.recorded"];
+    let commands = [format!("tenant create {id}.toml"), format!("tenant suspend {id}"), format!("tenant resume {id}")];
+    blocking(move || {
+        for (point, line) in points.iter().zip(&commands) {
+            let args: Vec<&str> = line.split_whitespace().chain(["--config", &config]).collect();
+            kill(world, &args, point);
+            assert_eq!(unfinished(world, id), None, "what is told is over");
+            // The dead process's claim runs out by itself, in a minute.
+            let out = "UPDATE labctl.deliveries SET claimed_until = clock_timestamp() WHERE tenant = $1 AND claimed_until IS NOT NULL";
+            let run_out = async { sqlx::query(out).bind(id).execute(&mut world.registry().await).await.unwrap() };
+            tokio::runtime::Handle::current().block_on(run_out);
+        }
+        world.ok(&["events", "deliver", "--all", "--config", &config]);
+    })
+    .await
+    .unwrap();
+    let types: BTreeSet<String> = came.try_iter().map(|c| c.header("labctl-event-type").to_owned()).collect();
+    let told: Vec<_> = ["activate", "deactivate", "onboarding"].iter().flat_map(|v| [format!("{v}.started"), format!("{v}.succeeded")]).collect();
+    assert_eq!(types.into_iter().collect::<Vec<_>>(), told);
+    points.map(ToOwned::to_owned).to_vec()
+}
+
+fn migration(fleet: &Fleet, tag: &str) -> Vec<String> {
+    fleet.args(&["fleet", "migrate", "--tag", &format!("fleet={tag}"), "--parallel", "2", "--waves", "50%,100%"])
+}
+
+async fn killed(args: &[String], point: &str) {
+    let (args, point) = (args.to_vec(), point.to_owned());
+    blocking(move || kill(shared(), &args.iter().map(String::as_str).collect::<Vec<_>>(), &point)).await.unwrap();
+}
+
+async fn answered(args: &[String]) -> Run {
+    let args = args.to_vec();
+    blocking(move || shared().run(&args.iter().map(String::as_str).collect::<Vec<_>>())).await.unwrap()
+}
+
+/// The number of this fleet's last run.
+async fn last_run(tag: &str) -> String {
+    let last = "SELECT max(run)::text FROM labctl.fleet_results WHERE tenant LIKE $1 || '-%'";
+    sqlx::query_scalar(last).bind(tag).fetch_one(&mut shared().registry().await).await.unwrap()
+}
+
+/// A fleet killed again and again.
+async fn fleet(tag: &'static str) -> Vec<String> {
+    let fleet = Fleet::new(tag, 12).await;
+    fleet.file("V3__add_notes.sql", NOTES).file("V4__by_body.sql", "-- labctl: no-transaction\nCREATE INDEX CONCURRENTLY by_body ON notes (body);\n");
+    let points = [
+        "fleet.begun",
+        "fleet.leases_taken",
+        "fleet.before_migrate",
+        "fleet.migrated",
+        "migration.index_made",
+        "migration.index_recorded",
+        "fleet.recorded",
+        "fleet.wave_done",
+    ];
+    let migrate = migration(&fleet, tag);
+    for point in points {
+        killed(&migrate, point).await;
+    }
+    let resume = fleet.args(&["fleet", "resume", &last_run(tag).await]);
+    killed(&resume, "fleet.claimed").await;
+    killed(&resume, "fleet.ended").await;
+    assert_eq!(answered(&migrate).await.code, 0);
+    fleet.all_agree(4).await;
+    assert_eq!(fleet.leases().await, 0);
+    points.iter().chain(&["fleet.claimed", "fleet.ended"]).map(|p| (*p).to_owned()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_at_every_boundary_there_is_the_same_command_goes_on() {
+    let (lived, undone, told, fleet) = tokio::join!(blocking(|| life("struck-lab")), undone("stricken-lab"), told("telling-lab"), fleet("felled"));
+    let struck: BTreeSet<String> = [lived.unwrap(), undone, told, fleet].concat().into_iter().collect();
+    let all: BTreeSet<String> = ALL.iter().map(|(name, _)| (*name).to_owned()).collect();
+    assert_eq!(struck, all, "left: struck here, right: what there is");
+    let ids = ["struck-lab", "stricken-lab", "telling-lab"].map(ToOwned::to_owned);
+    assert_eq!(audit(shared(), &ids).await, BTreeMap::new());
+}
+
+/// Of the long version's cases: at least one of every verb, and each way on.
+const SAMPLE: &[(&Scene, &str, Way)] = &[
+    (&LABCLOUD[0][0], "step.created#3", Way::Purge),
+    (&LABCLOUD[1][0], "aws.called#4", Way::Resume),
+    (&LABCLOUD[2][0], "aws.called#9", Way::Purge),
+    (&LABCLOUD[2][0], "journal.entry_written#20", Way::Again),
+    (&LABCLOUD[0][1], "sql.done#2", Way::Resume),
+    (&LABCLOUD[0][2], "step.updated#1", Way::Purge),
+    (&LABCLOUD[0][4], "sql.done#3", Way::Again),
+    (&LABCLOUD[0][5], "step.updated#2", Way::Resume),
+    (&LABCLOUD[1][6], "verb.begun#1", Way::Purge),
+    (&LABCLOUD[0][7], "verb.ran#1", Way::Again),
+    (&LABCLOUD[0][8], "aws.called#2", Way::Resume),
+];
+
+fn sampled() -> Vec<Case> {
+    let case = |(n, (scene, place, way)): (usize, &(&'static Scene, &str, Way))| {
+        let (name, nth) = place.split_once('#').unwrap();
+        let point = Point { name: name.to_owned(), nth: nth.parse().unwrap(), what: String::new() };
+        Case { scene, point, way: *way, id: format!("sampled-{n}") }
+    };
+    SAMPLE.iter().enumerate().map(case).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sample_of_kills_at_every_verb_ends_clean_by_each_way_on() {
+    let neighbour = Neighbour::new("beside-lab", "labcloud", "trial").await;
+    let played = play_all(shared(), sampled(), 3).await;
+    tell(&played, &audited(&played).await);
+    neighbour.is_untouched().await;
+}
+
+async fn audited(played: &[(Case, Played)]) -> BTreeMap<String, String> {
+    let ids: Vec<String> = played.iter().map(|(case, _)| case.id.clone()).collect();
+    audit(shared(), &ids).await
+}
+
+/// Cases of one verb, place and way on.
+#[derive(Default)]
+struct Row<'a> {
+    cases: usize,
+    clean: usize,
+    answers: BTreeMap<&'a str, usize>,
+}
+
+/// Prints the cases and how they ended; any that did not end clean is a failure.
+#[expect(clippy::print_stdout, reason = "the long version's table is for people")]
+fn tell(played: &[(Case, Played)], wrong: &BTreeMap<String, String>) {
+    let mut rows: BTreeMap<(String, &str, Way), Row<'_>> = BTreeMap::new();
+    for (case, answer) in played {
+        let row = rows.entry((title(case.scene), &case.point.name, case.way)).or_default();
+        row.cases += 1;
+        row.clean += usize::from(answer.is_ok() && !wrong.contains_key(&case.id));
+        *row.answers.entry(answer.as_deref().unwrap_or("failed")).or_default() += 1;
+    }
+    println!("{:<38} {:<24} {:<7} {:>5} {:>5}  answers", "tenant and verb", "killed at", "then", "cases", "clean");
+    for ((scene, place, way), Row { cases, clean, answers }) in &rows {
+        let answers: Vec<_> = answers.iter().map(|(answer, n)| format!("{answer} ×{n}")).collect();
+        println!("{scene:<38} {place:<24} {:<7} {cases:>5} {clean:>5}  {}", format!("{way:?}").to_lowercase(), answers.join(", "));
+    }
+    println!("{} cases, {} clean", played.len(), rows.values().map(|r| r.clean).sum::<usize>());
+    let failed: Vec<String> = played.iter().filter_map(|(case, answer)| answer.as_ref().err().map(|why| format!("{case}\n{why}"))).collect();
+    let unclean: Vec<String> = played.iter().filter_map(|(case, _)| wrong.get(&case.id).map(|why| format!("{case}\n{why}"))).collect();
+    assert!(failed.is_empty() && unclean.is_empty(), "{}\n{}", failed.join("\n\n"), unclean.join("\n\n"));
+}
+
+fn title(scene: &Scene) -> String {
+    format!("{} {} {}", scene.stack, scene.tier, scene.name)
+}
+
+/// The long version: every place, every time it is reached, of every verb and tier. A place *before* an effect finds the world as the place
+/// after the one before has left it: such are played with one way on in turn, all others with each.
+///
+/// `LABCTL_TEST_KILLS` chooses the verbs and tiers whose title has each of its words (`labcloud trial create`), and all of that is played, for
+/// about two seconds a case. Without it every verb of every tier of one stack is, at the first and the last time each place is reached, by one
+/// way on in turn.
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_anywhere_every_verb_of_every_tier_ends_clean_by_each_way_on() {
+    if std::env::var_os("LABCTL_TEST_LONG").is_none() {
+        return;
+    }
+    let chosen = std::env::var("LABCTL_TEST_KILLS").ok();
+    let neighbour = Neighbour::new("beside-all-lab", "labcloud", "trial").await;
+    let at_once = std::thread::available_parallelism().map_or(2, usize::from) + 1;
+    let mut all = Vec::new();
+    let scenes = LABCLOUD.iter().chain(&MATE).flatten().chain(&SERVICES);
+    for (s, scene) in scenes.enumerate() {
+        let title = title(scene);
+        let is_chosen = match &chosen {
+            Some(words) => words.split_whitespace().all(|word| title.split(' ').any(|w| w == word)),
+            None => scene.stack == "labcloud" || SERVICES.iter().any(|s| s.name == scene.name),
+        };
+        if !is_chosen {
+            continue;
+        }
+        let points = blocking(move || scout(shared(), scene, &format!("scout-{s}"))).await.unwrap();
+        let last: BTreeMap<String, u64> = points.iter().map(|p| (p.name.clone(), p.nth)).collect();
+        let mut cases = Vec::new();
+        for (p, point) in points.into_iter().enumerate() {
+            if chosen.is_none() && point.nth > 1 && point.nth < last[&point.name] {
+                continue;
+            }
+            let turn = if chosen.is_none() || point.name.contains(".before_") { &WAYS[p % 3..=p % 3] } else { &WAYS };
+            cases.extend(turn.iter().map(|way| Case { scene, point: point.clone(), way: *way, id: format!("kill-{s}-{p}-{}", *way as usize) }));
+        }
+        let played = play_all(shared(), cases, at_once).await;
+        let wrong = audited(&played).await;
+        all.push((played, wrong));
+    }
+    let wrong: BTreeMap<String, String> = all.iter().flat_map(|(_, wrong)| wrong.clone()).collect();
+    let played: Vec<_> = all.into_iter().flat_map(|(played, _)| played).collect();
+    tell(&played, &wrong);
+    neighbour.is_untouched().await;
+}
+
+#[expect(clippy::print_stdout, reason = "the long version's table is for people")]
+fn tell_migrations(command: &str, rows: &BTreeMap<(String, Way), usize>) {
+    for ((place, way), cases) in rows {
+        println!("{:<38} {place:<24} {:<7} {cases:>5} {cases:>5}", format!("{command} migrate"), format!("{way:?}").to_lowercase());
+    }
+}
+
+/// The same for migrations: a fleet of six, for each place and way on two versions more, one of them an index made concurrently.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_migration_killed_anywhere_is_finished_by_resume_and_by_the_same_command() {
+    if std::env::var_os("LABCTL_TEST_LONG").is_none() {
+        return;
+    }
+    for (command, ways) in [("fleet", &[Way::Again, Way::Resume][..]), ("tenant", &[Way::Again])] {
+        let tag = if command == "fleet" { "cutdown" } else { "cutoff" };
+        let fleet = Fleet::new(tag, if command == "fleet" { 6 } else { 1 }).await;
+        let line = match command {
+            "fleet" => migration(&fleet, tag),
+            _ => fleet.args(&["tenant", "migrate", &tenant(tag, 0)]),
+        };
+        let mut version = 2;
+        let mut more = || {
+            fleet.file(&format!("V{}__t{version}.sql", version + 1), &format!("CREATE TABLE t{version} (id int);\n"));
+            let index = format!("-- labctl: no-transaction\nCREATE INDEX CONCURRENTLY i{version} ON t{version} (id);\n");
+            fleet.file(&format!("V{}__i{version}.sql", version + 2), &index);
+            version += 2;
+            version
+        };
+        let mut agreed = more();
+        let args = line.clone();
+        let points = blocking(move || places(shared(), &args.iter().map(String::as_str).collect::<Vec<_>>())).await.unwrap();
+        let mut rows: BTreeMap<(String, Way), usize> = BTreeMap::new();
+        for point in &points {
+            for way in ways {
+                fleet.all_agree(agreed).await;
+                agreed = more();
+                killed(&line, &point.to_string()).await;
+                let resume = match way {
+                    Way::Resume => fleet.args(&["fleet", "resume", &last_run(tag).await]),
+                    _ => line.clone(),
+                };
+                let run = answered(&resume).await;
+                let over = *way == Way::Resume && run.err.contains("there is nothing to resume");
+                // Before its run was on record there is another one's end to resume.
+                assert!(run.code == 0 || over, "{command}, {point} ({}), {way:?}\n{run}", point.what);
+                assert_eq!(answered(&line).await.code, 0);
+                *rows.entry((point.name.clone(), *way)).or_default() += 1;
+            }
+        }
+        fleet.all_agree(agreed).await;
+        assert_eq!(fleet.leases().await, 0);
+        tell_migrations(command, &rows);
+    }
+}
+
+/// It sleeps between a create and its record, and wakes when another has finished its work. What was on its way to AWS then still gets there:
+/// of this tier everything bears a name that only one can bear (docs/reliability.md tells of the others).
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_that_slept_through_its_lease_writes_nothing_and_makes_nothing() {
+    let work = || {
+        let (world, id) = (shared(), "asleep-lab");
+        let spec = world.spec(id, "labcloud", "trial");
+        let sleeper = asleep(world, &["tenant", "create", &spec], "step.created#3");
+        world.ok(&["lock", "break", id, "--confirm", id]);
+        world.ok(&["tenant", "create", &spec]);
+        let before = world.json(&["tenant", "show", id]);
+        sleeper.wake();
+        let run = sleeper.end();
+        assert_eq!((run.code, world.json(&["tenant", "show", id])), (5, before), "{run}");
+        assert!(run.err.contains("taken over by another process"), "{run}");
+        world.ok(&["tenant", "drift", id]);
+    };
+    blocking(work).await.unwrap();
+    assert_eq!(audit(shared(), &["asleep-lab".to_owned()]).await, BTreeMap::new());
+}
+
+/// A misspelt name must not make a test that strikes nothing.
+#[test]
+fn a_place_there_is_not_is_refused() {
+    for wrong in ["step.nowhere", "step.created#0"] {
+        let (run, proof) = struck(shared(), &["tenant", "list"], wrong, "kill");
+        assert_eq!((run.code, proof.as_str()), (64, ""), "{run}");
+    }
+}
