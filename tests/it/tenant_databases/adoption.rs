@@ -256,7 +256,7 @@ async fn looking_at_a_ledger_calls_nothing_its_owner_has_put_into_it() {
         &mut migrate,
         "CREATE TABLE called (by text); CREATE TYPE number AS ENUM ('1', '2', '3', '4', '5'); \
          CREATE FUNCTION trap_a_schema.note(number) RETURNS bigint LANGUAGE plpgsql AS $$BEGIN RAISE EXCEPTION 'called by %', current_user; END$$; \
-         CREATE CAST (number AS bigint) WITH FUNCTION trap_a_schema.note(number); \
+         GRANT EXECUTE ON FUNCTION note(number) TO PUBLIC; GRANT USAGE ON TYPE number TO PUBLIC; CREATE CAST (number AS bigint) WITH FUNCTION trap_a_schema.note(number); \
          ALTER TABLE labctl_migrations DROP CONSTRAINT labctl_migrations_version_check, ALTER version TYPE number USING version::text::number",
     )
     .await
