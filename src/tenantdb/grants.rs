@@ -27,7 +27,7 @@ use serde::{Deserialize, Serialize};
 use super::connect::Connection;
 use super::connect_group;
 use super::migrations::ledger::TABLE;
-use super::quote::{Ident, Literal, list};
+use super::quote::Ident;
 use crate::engine::fault::Fault;
 
 /// The name of everybody.
@@ -294,18 +294,15 @@ pub fn wanted(parties: &Parties) -> BTreeSet<Grant> {
 /// # Errors
 /// As the statements' faults.
 pub async fn find(db: &mut Connection, schema: &Ident, parties: &Parties) -> Result<BTreeSet<Grant>, Fault> {
-    db.prepare("labctl_grants", FIND).await?;
-    let name = |ident: &Ident| Literal::new(ident.name());
-    let array = |all: Vec<&Ident>| all.into_iter().map(name).collect::<Result<Vec<_>, _>>().map(|all| format!("ARRAY[{}]", list(all)));
-    let group = parties.connect.as_ref().map_or_else(|| Literal::new(""), name)?;
-    let (makers, others) = (array(parties.makers().into_iter().collect())?, array(parties.logins().into_iter().chain([&parties.owner]).collect())?);
-    let ask = format!("EXECUTE labctl_grants ({}, '{TABLE}', {makers}, {others}, {group}, '{}')", name(schema)?, connect_group::PREFIX);
-    let rows = db.script("postgres:aclexplode", ask).await?.pop().unwrap_or_default();
+    type Row = (String, String, String, String, bool);
+    let makers: Vec<&str> = parties.makers().into_iter().map(Ident::name).collect();
+    let others: Vec<&str> = parties.logins().into_iter().chain([&parties.owner]).map(Ident::name).collect();
+    let group = parties.connect.as_ref().map_or("", Ident::name);
+    let query = sqlx::query_as(FIND).bind(schema.name()).bind(TABLE).bind(makers).bind(others).bind(group).bind(connect_group::PREFIX);
+    let rows: Vec<Row> = db.all("postgres:aclexplode", query).await?;
     let mut found = BTreeSet::new();
     let mut kinds = BTreeSet::new();
-    for row in rows {
-        let Ok([Some(kind), Some(by), Some(to), Some(privilege), on_all]) = <[Option<String>; 5]>::try_from(row) else { continue };
-        let on_all = on_all.as_deref() == Some("t");
+    for (kind, by, to, privilege, on_all) in rows {
         let on = match kind.as_str() {
             "schema" => On::Schema,
             "tables" => On::Tables,
@@ -349,7 +346,7 @@ pub async fn find(db: &mut Connection, schema: &Ident, parties: &Parties) -> Res
 /// $1 schema, $2 ledger table, $3 makers of objects, $4 the tenant's roles, $5 the role by which they connect, $6 how the names of such roles
 /// begin. What is in the schema is found by its dependencies: a search by the catalogs of relations and functions would go through all tenants'.
 /// Up to PostgreSQL 15 members inherit by their own attribute, and may always become the role.
-const FIND: &str = "(name, name, name[], name[], name, text) AS
+const FIND: &str = "
 WITH n AS (SELECT oid, nspowner, nspacl FROM pg_namespace WHERE nspname = $1),
 objects AS (
     SELECT CASE WHEN c.relname = $2 THEN 'ledger' WHEN c.relkind = 'S' THEN 'sequences' ELSE 'tables' END AS kind, 1000000 + row_number() OVER () AS id, c.relowner AS owner,
