@@ -99,9 +99,8 @@ impl Kind for PostgresRows {
         if admitted.lines.is_empty() {
             return Ok(Observed::Absent);
         }
-        if let Some(line) = admitted.lines.iter().find(|l| l.registry.as_deref() != Some(guest.registry)) {
-            let whose = if line.registry.is_some() { "another labctl registry" } else { "nobody known" };
-            return Ok(Observed::Foreign(format!("the rows of `{}` there, seen by {}, belong to {whose}", line.tenant, line.role)));
+        if let Some(whose) = admitted.foreign(&guest) {
+            return Ok(Observed::Foreign(whose));
         }
         let mut flaws = walls::find(&mut db, &spec.system).await?;
         // A stack's newer words about tables are about what a migration makes of them, which may be still to come.

@@ -350,7 +350,8 @@ impl Entries {
         let (column, value) = if held { (", baseline", ", true") } else { ("", "") };
         self.sql.push_str(&format!(
             "INSERT INTO {table} (position, folder, version, name, checksum{column}) \
-             SELECT coalesce(max(position), 0) + 1, {folder}, {}, {name}, {checksum}{value} FROM {table}; ",
+             VALUES ({}, {folder}, {}, {name}, {checksum}{value}); ",
+            self.applied.len() + 1,
             step.version
         ));
         self.applied.push(step.clone());

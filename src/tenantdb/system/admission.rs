@@ -72,6 +72,20 @@ pub struct Login {
     pub connects: bool,
 }
 
+impl Admitted {
+    /// A line that stands in the way of this guest's: another registry's, or another tenant's where the guest has none of its own. (One of several
+    /// that was turned to somebody else is the guest's, and drift.)
+    pub fn foreign(&self, guest: &Guest<'_>) -> Option<String> {
+        if let Some(line) = self.lines.iter().find(|l| l.registry.as_deref() != Some(guest.registry)) {
+            let whose = if line.registry.is_some() { "another labctl registry" } else { "nobody known" };
+            return Some(format!("the rows of `{}` there, seen by {}, belong to {whose}", line.tenant, line.role));
+        }
+        let others = !self.lines.iter().any(|l| l.tenant == guest.tenant);
+        let line = self.lines.first().filter(|_| others)?;
+        Some(format!("{} sees the rows of `{}` there", line.role, line.tenant))
+    }
+}
+
 /// Looks it up. Never writes. The system must be there.
 ///
 /// # Errors
@@ -102,7 +116,7 @@ pub async fn find(db: &mut Connection, shared: &Shared, guest: &Guest<'_>) -> Re
 /// Lets a tenant in as wanted, in one transaction. Twice is harmless.
 ///
 /// # Errors
-/// Refused (`foreign`) when the tenant's lines are another registry's; else as the statements' faults.
+/// Refused (`foreign`) when the lines are another registry's or another tenant's ([`Admitted::foreign`]); else as the statements' faults.
 pub async fn admit(db: &mut Connection, shared: &Shared, guest: &Guest<'_>, database: &Ident) -> Result<(), Fault> {
     const CALL: &str = "postgres:INSERT";
     let Names { schema, write, read, .. } = shared.names()?;
@@ -110,8 +124,8 @@ pub async fn admit(db: &mut Connection, shared: &Shared, guest: &Guest<'_>, data
     connect_group::look(db, database, &[]).await?.open(db, database).await?;
     db.begin().await?;
     let found = find(db, shared, guest).await?;
-    if let Some(line) = found.lines.iter().find(|l| l.registry.as_deref() != Some(guest.registry)) {
-        return Err(Fault::refused(CALL, "foreign", format!("the line of {} in {schema}.{ROLES} is not this registry's", line.role)));
+    if let Some(whose) = found.foreign(guest) {
+        return Err(Fault::refused(CALL, "foreign", whose));
     }
     let mut sql = Vec::new();
     let names = guest.names();

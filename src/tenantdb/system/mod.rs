@@ -1,4 +1,4 @@
-//! What a database has once and its tenants share: a schema with tables of tenants' rows ([`rls`](super::rls)) and tables that are the
+//! What a database has once and its tenants share: a schema with tables of tenants' rows ([`rls`]) and tables that are the
 //! same for all.
 //!
 //! * [`Shared`]: what a stack says of it. [`find`], [`prepare`], [`migrate`]: looked up, made where there is none, moved on.

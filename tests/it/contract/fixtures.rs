@@ -149,6 +149,21 @@ async fn in_a_database(kind: &str, t: &str, stage: &Stage) -> Option<Fixture> {
             changed["connection_limit"] = json!(50);
             (spec, changed)
         }
+        "postgres_rows" => {
+            stage.make_all(&roles).await;
+            let name = |part: &str| format!("system_{t}{part}");
+            let system = json!({
+                "stack": "contract", "schema": name(""), "owner": name("_owner"), "write": name("_write"), "read": name("_read"),
+                "rows": {"visits": "tenant_id"}, "reference": [], "migrations": stage.system,
+            });
+            let mut spec = roles[0].spec.clone();
+            spec.as_object_mut().unwrap().retain(|key, _| key == "host");
+            (spec["database"], spec["system"]) = (json!(server.shared), system);
+            (spec["app_role"], spec["readonly_role"]) = (json!(format!("{t}_app")), json!(format!("{t}_read")));
+            let mut changed = spec.clone();
+            changed["read_only"] = json!(true);
+            (spec, changed)
+        }
         "postgres_schema" => {
             stage.make_all(&roles).await;
             let spec = schema(t, &server.shared).spec;

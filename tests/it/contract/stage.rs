@@ -8,7 +8,7 @@ use labctl::cloud::{Cloud, Reach};
 use labctl::engine::fault::Fault;
 use labctl::engine::kind::{Address, AnyKind, Diff, Observed, Outputs, Ready, Tags, Target, find};
 use labctl::kinds::{Cx, KINDS};
-use labctl::tenantdb::migrations::{Library, Step};
+use labctl::tenantdb::migrations::{File, Library, Step};
 use serde_json::{Value, json};
 
 use crate::faults::Faults;
@@ -26,6 +26,8 @@ pub struct Stage {
     library: Library,
     /// The migrations in the library.
     pub steps: Vec<Step>,
+    /// Those of tables that tenants share.
+    pub system: Vec<Step>,
     count: AtomicUsize,
 }
 
@@ -33,6 +35,8 @@ impl Stage {
     pub async fn of(kind: &str) -> Self {
         let (mut library, world) = (Library::default(), world());
         let steps = shipped(&mut library, "mate");
+        let table = "CREATE TABLE visits (tenant_id text NOT NULL, id bigint GENERATED ALWAYS AS IDENTITY, PRIMARY KEY (tenant_id, id));";
+        let system = library.add(vec![File::parse("system", "V1__create_visits.sql", table).unwrap()]).unwrap();
         let (connector, database) = if kind.starts_with("postgres_") {
             let (server, secrets) = (Server::new(&format!("contract_{}", kind.trim_start_matches("postgres_"))).await, Secrets::default());
             secrets.set(ADMIN_SECRET, json!({"username": server.admin, "password": ADMIN_PASSWORD}));
@@ -45,7 +49,7 @@ impl Stage {
             Some(_) => Server::cx_through(faults.client(), world.port(), library.clone()).await,
             None => Cx::aws_only(Cloud::connect(Reach { http_client: Some(faults.client()), ..world.reach() }).await),
         };
-        Self { faults, cx, database, library, steps, count: AtomicUsize::new(0) }
+        Self { faults, cx, database, library, steps, system, count: AtomicUsize::new(0) }
     }
 
     /// A number nobody has had yet, for names.
