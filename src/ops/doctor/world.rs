@@ -23,7 +23,7 @@ use crate::ops::site::Site;
 use crate::ops::survey::recorded;
 use crate::registry::{Resource, ResourceStatus};
 use crate::tenantdb::census::{Thing, in_database, on_server};
-use crate::tenantdb::{Host, MAINTENANCE};
+use crate::tenantdb::{Host, MAINTENANCE, system};
 
 /// Looks at single things, and connections to databases, in flight at once.
 const AT_ONCE: usize = 8;
@@ -255,6 +255,12 @@ fn twice_on_record(rows: &[&Resource], findings: &mut Vec<Finding>) {
 async fn stray(site: &Site, found: &Found, address: &str, whose: &str, rows: &[Resource]) -> Result<Option<Finding>, OpError> {
     let on_record = rows.iter().find(|r| r.address.to_string() == address);
     let thing = format!("{} {}", found.what, found.id);
+    if let Some(stack) = system::stack(whose) {
+        // It is on no tenant's record, and no tenant's to miss.
+        let means = "the stack is not among these templates: leave it to those who have them";
+        let shared = format!("tenants of the stack `{stack}` share it");
+        return Ok(site.stacks.get(stack).is_none().then(|| Finding::new(Severity::Note, Check::Orphaned, &thing, shared, means)));
+    }
     match on_record.map(|r| r.id.as_deref()) {
         Some(None) => Ok(None),
         Some(Some(id)) if id == found.id || found.id.ends_with(id) => Ok(None),

@@ -36,6 +36,8 @@ use crate::engine::fault::Fault;
 use crate::engine::kind::Tags;
 
 const CALL: &str = "postgres:system schema";
+/// Begins the name under which it stands; no tenant's id can.
+const HOLDER: char = '@';
 /// The function that says whose rows the session's role may see: the default of the columns that say whose a row is.
 pub const TENANT: &str = "labctl_tenant";
 /// The comments of the group roles have this key: a login's membership in one is its admission's matter, not the role's.
@@ -71,6 +73,11 @@ pub(super) struct Names {
     pub(super) read: Ident,
 }
 
+/// The stack whose tenants share what bears this name in place of a tenant's id.
+pub fn stack(holder: &str) -> Option<&str> {
+    holder.strip_prefix(HOLDER)
+}
+
 impl Shared {
     pub(super) fn names(&self) -> Result<Names, Fault> {
         Ok(Names { schema: Ident::new(&self.schema)?, owner: Ident::new(&self.owner)?, write: Ident::new(&self.write)?, read: Ident::new(&self.read)? })
@@ -78,7 +85,7 @@ impl Shared {
 
     /// Under whose name it stands in ledgers and comments: no tenant's.
     pub fn holder(&self) -> String {
-        format!("@{}", self.stack)
+        format!("{HOLDER}{}", self.stack)
     }
 
     fn address(&self) -> String {

@@ -96,6 +96,10 @@ async fn two_tenants_with_rows_in_shared_tables_live_apart_from_creation_to_purg
     assert_eq!((anna["version"].as_str(), anna["pending"].as_u64(), anna["bytes"].is_null()), (Some("2"), Some(0), true), "{anna}");
     assert_eq!(anna["schema"], "system_rowsx");
 
+    // What they share is no tenant's, and nobody's orphan.
+    let doctor = stage.labctl(&["doctor", "-o", "json"]).await;
+    let found: Vec<Value> = serde_json::from_str(&doctor.out).unwrap_or_else(|e| panic!("{e}: {doctor}"));
+    assert!(found.iter().all(|f| !f.to_string().contains("system_rowsx")), "{doctor}");
     // A wall that somebody has taken down is drift, and is put up again.
     let mut sup = shared().superuser("shared").await;
     run(&mut sup, "DROP POLICY own_rows ON system_rowsx.patients").await.unwrap();
