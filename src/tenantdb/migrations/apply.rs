@@ -221,13 +221,14 @@ async fn send(db: &mut Connection, step: Option<&Step>, script: String) -> Resul
 }
 
 /// Transaction, schema, whether there is a ledger, whose it is, whether there is a central one, whether the ledger is a plain table,
-/// whether we are a member of the role, and what the schema's comment says. `$3`: fail unless the ledger is plain, for it is read next.
-const LOOK: &str = "(name, name, boolean) AS SELECT pg_current_xact_id(), n.oid, c.oid IS NOT NULL, obj_description(c.oid, 'pg_class'), to_regclass('labctl_ledger.schemas') IS NOT NULL, \
+/// whether we are a member of the role, and what the schema's comment says (joined: `obj_description` is planned anew at each call). `$3`: fail unless the ledger is plain, for it is read next.
+const LOOK: &str = "(name, name, boolean) AS SELECT pg_current_xact_id(), n.oid, c.oid IS NOT NULL, cd.description, to_regclass('labctl_ledger.schemas') IS NOT NULL, \
      CASE WHEN coalesce(c.relkind = 'r' AND NOT c.relrowsecurity, true) THEN true WHEN $3 THEN ('not plain: ' || c.oid::text)::boolean ELSE false END, \
      pg_has_role(current_user, r.oid, 'USAGE') AND CASE WHEN current_setting('server_version_num')::int >= 160000 \
-     THEN pg_has_role(current_user, r.oid, 'SET') ELSE true END, obj_description(n.oid, 'pg_namespace') \
+     THEN pg_has_role(current_user, r.oid, 'SET') ELSE true END, nd.description \
      FROM pg_roles r LEFT JOIN pg_namespace n ON n.nspname = $1 LEFT JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = 'labctl_migrations' \
-     WHERE r.rolname = $2";
+     LEFT JOIN pg_description nd ON nd.objoid = n.oid AND nd.classoid = 'pg_namespace'::regclass AND nd.objsubid = 0 \
+     LEFT JOIN pg_description cd ON cd.objoid = c.oid AND cd.classoid = 'pg_class'::regclass AND cd.objsubid = 0 WHERE r.rolname = $2";
 
 /// Opens the transaction, takes the schema's lock, and looks. A ledger that must be there is read in the same round trip; where that fails,
 /// it is looked more closely why.
