@@ -51,10 +51,9 @@ async fn a_script_over_a_live_schema_stops_at_its_first_error_and_says_so() {
 async fn a_name_of_labctls_as_a_pattern_of_pg_dumps_means_itself() {
     let place = Place::new("e_dump", "clinicx", &[]).await;
     let mut seed = place.seed().await;
-    // The server's own: pg_dump refuses a server that is newer than itself.
-    let folder = texts(&mut place.server.superuser("postgres").await, "SELECT setting FROM pg_config WHERE name = 'BINDIR'").await.concat();
+    let pg_dump = place.server.program("pg_dump").await;
     let dump = |schema: &str| {
-        let done = Command::new(format!("{folder}/pg_dump"))
+        let done = Command::new(&pg_dump)
             .args(["-h", "127.0.0.1", "-p", &place.server.port().to_string(), "-U", "postgres", "-d", &place.server.shared])
             .arg(format!("--schema={schema}"))
             .arg("--inserts")

@@ -82,12 +82,12 @@ impl Pair {
         format!("{table} t t labctl_own {a}_app,{a}_migrate,{a}_read")
     }
 
-    fn pg_dump(&self, role: &str, password: &str, more: &[&str]) -> (bool, String) {
+    async fn pg_dump(&self, role: &str, password: &str, more: &[&str]) -> (bool, String) {
         let port = self.server.port().to_string();
         let schema = format!("{}_schema", self.tenant("a"));
-        let mut dump = Command::new("pg_dump");
+        let mut dump = Command::new(self.server.program("pg_dump").await);
         dump.args(["-h", "127.0.0.1", "-p", &port, "-U", role, "-d", &self.server.shared, "-n", &schema]).args(more).env("PGPASSWORD", password);
-        let done = dump.output().expect("this test needs pg_dump (Debian: `apt install postgresql-client`)");
+        let done = dump.output().unwrap();
         (done.status.success(), String::from_utf8([done.stdout, done.stderr].concat()).unwrap())
     }
 }
@@ -281,13 +281,13 @@ async fn a_dump_is_complete_or_an_error_for_everybody_who_is_no_stranger() {
     )
     .await
     .unwrap();
-    let (done, text) = pair.pg_dump("dump_backup", "pw", &[]);
+    let (done, text) = pair.pg_dump("dump_backup", "pw", &[]).await;
     assert!(done && text.contains("Byron") && text.contains("labctl_migrations"), "{text}");
     let migrate = password("dump_a", "migrate");
-    let (done, text) = pair.pg_dump("dump_a_migrate", &migrate, &[]);
+    let (done, text) = pair.pg_dump("dump_a_migrate", &migrate, &[]).await;
     assert!(!done && text.contains("row-level security"), "{text}");
-    let (done, text) = pair.pg_dump("dump_a_migrate", &migrate, &["--enable-row-security"]);
+    let (done, text) = pair.pg_dump("dump_a_migrate", &migrate, &["--enable-row-security"]).await;
     assert!(done && text.contains("Byron") && text.contains("labctl_migrations"), "{text}");
-    let (done, text) = pair.pg_dump(&pair.server.admin, ADMIN_PASSWORD, &[]);
+    let (done, text) = pair.pg_dump(&pair.server.admin, ADMIN_PASSWORD, &[]).await;
     assert!(!done && !text.contains("Byron"), "{text}");
 }

@@ -57,6 +57,12 @@ impl Server {
         self.world.login(user, password, database).await
     }
 
+    /// One of the server's own programs: a `pg_dump` on the PATH may be older than the server, and refuses it then.
+    pub async fn program(&self, name: &str) -> String {
+        let folder = texts(&mut self.superuser("postgres").await, "SELECT setting FROM pg_config WHERE name = 'BINDIR'").await.concat();
+        format!("{folder}/{name}")
+    }
+
     pub async fn superuser(&self, database: &str) -> PgConnection {
         self.world.superuser(database).await
     }

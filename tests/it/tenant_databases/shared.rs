@@ -427,7 +427,7 @@ async fn the_shared_tables_of_clinicx_keep_their_rules_for_each_tenant_and_go_wi
             ("INSERT INTO payments (invoice_id, currency, amount, method) SELECT id, 'USD', 1, 'card' FROM invoices", "23503"),
             ("INSERT INTO payments (invoice_id, currency, amount, method, reference) SELECT id, 'EUR', 1, 'card', 'r1' FROM invoices", "23505"),
             ("UPDATE invoices SET paid = 100", "23000"),
-            ("INSERT INTO invoices (number, patient_id, currency, total) SELECT '2', id, 'XXX', 1 FROM patients", "23503"),
+            ("INSERT INTO invoices (number, patient_id, currency, total) SELECT '2', id, 'ZZZ', 1 FROM patients", "23503"),
         ] {
             assert_eq!(code(run(&mut app, sql).await), wrong, "{sql}");
         }
