@@ -8,7 +8,8 @@ use super::site::Site;
 use crate::plan::life::DesiredState;
 use crate::spec::TenantSpec;
 
-/// A tenant as its spec says, which must not exist yet.
+/// A tenant as its spec says. It must not exist yet, unless just so: whoever was killed after the end was on record, and comes again, finds
+/// that it is done.
 pub struct Create {
     /// The spec.
     pub spec: TenantSpec,
@@ -42,8 +43,9 @@ impl Edit for Create {
     }
     async fn edit(&self, _site: &Site, current: Option<&Current>) -> Result<DesiredState, OpError> {
         let Some(current) = current else { return Ok(DesiredState::of(self.spec.clone())) };
-        let half_made = current.tenant.provisioned_at.is_none() && current.unfinished.is_some();
-        if half_made && current.state.spec == self.spec {
+        let half_made = current.tenant.provisioned_at.is_none() && current.unfinished.is_some() && current.state.spec == self.spec;
+        let there = current.unfinished.is_none() && current.state == DesiredState::of(self.spec.clone());
+        if half_made || there {
             return Ok(current.state.clone());
         }
         let tenant = &current.tenant;

@@ -150,7 +150,7 @@ pub async fn preview(site: &Site, edit: &dyn Edit) -> Result<Preview, OpError> {
     {
         return Err(OpError::Status { tenant: tenant.id.clone(), status: tenant.status, verb: edit.verb() });
     }
-    let current = current.filter(|c| c.tenant.status != TenantStatus::Purged);
+    let current = current.filter(|c| c.tenant.status != TenantStatus::Purged || edit.verb() == Verb::Purge);
     // What the verb refuses is refused before anything is looked at.
     let state = edit.edit(site, current.as_ref()).await?;
     let surveyed = survey(site, &state).await?;

@@ -35,7 +35,7 @@ pub trait Edit: Send + Sync {
     }
 
     /// The new desired state, made of the current one. Called under the tenant's lease, for a tenant whose status has the verb
-    /// ([`Verb::fits`]); `None` is a tenant that is not on record, or purged. Writes nothing.
+    /// ([`Verb::fits`]); `None` is a tenant that is not on record, or purged (but to a purge). Writes nothing.
     ///
     /// # Errors
     /// Why this tenant cannot be edited so.

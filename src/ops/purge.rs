@@ -28,6 +28,7 @@ impl Edit for Purge {
     async fn edit(&self, site: &Site, current: Option<&Current>) -> Result<DesiredState, OpError> {
         let Some(current) = current else { return Err(OpError::NoSuchTenant { tenant: self.tenant.clone() }) };
         let mut state = current.state.clone();
+        // Under way, or done: then it is looked for whether anything has turned up since.
         if state.life.purged {
             return Ok(state);
         }

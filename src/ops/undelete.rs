@@ -1,4 +1,4 @@
-//! Undelete: not deleted after all. What was suspended before stays suspended.
+//! Undelete: not deleted after all. What was suspended before stays suspended, and what is not deleted stays as it is.
 
 use async_trait::async_trait;
 
@@ -24,10 +24,7 @@ impl Edit for Undelete {
     async fn edit(&self, _site: &Site, current: Option<&Current>) -> Result<DesiredState, OpError> {
         let Some(current) = current else { return Err(OpError::NoSuchTenant { tenant: self.tenant.clone() }) };
         let mut state = current.state.clone();
-        let under_way = current.unfinished.as_ref().is_some_and(|o| o.verb == self.verb().as_str());
-        if state.life.deleted.take().is_none() && !under_way {
-            return Err(OpError::Status { tenant: self.tenant.clone(), status: current.tenant.status, verb: self.verb() });
-        }
+        state.life.deleted = None;
         Ok(state)
     }
 }

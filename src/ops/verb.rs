@@ -56,12 +56,12 @@ impl Verb {
     }
 
     /// Whether a tenant in that state has this verb. What is deleted can only be brought back, purged, or deleted again; what is being
-    /// purged can only be purged.
+    /// purged, or was, can only be purged; after that the name is free.
     pub fn fits(self, status: TenantStatus) -> bool {
         match status {
             TenantStatus::Deleted => matches!(self, Self::Continue | Self::Delete | Self::Undelete | Self::Purge),
             TenantStatus::Purging => matches!(self, Self::Continue | Self::Purge),
-            TenantStatus::Purged => matches!(self, Self::Create | Self::Apply),
+            TenantStatus::Purged => matches!(self, Self::Create | Self::Apply | Self::Purge),
             // An undelete that stopped part-way has left `deleted` behind already.
             _ => self != Self::Purge,
         }
@@ -96,7 +96,7 @@ mod tests {
         let fits = |status| all.into_iter().filter(|v| v.fits(status)).map(Verb::as_str).collect::<Vec<_>>().join(" ");
         assert_eq!(fits(TenantStatus::Deleted), "delete undelete purge");
         assert_eq!(fits(TenantStatus::Purging), "purge");
-        assert_eq!(fits(TenantStatus::Purged), "create apply");
+        assert_eq!(fits(TenantStatus::Purged), "create apply purge");
         assert_eq!(fits(TenantStatus::Active), "create apply suspend resume scale deploy rename rotate delete undelete");
         assert_eq!(fits(TenantStatus::Suspended), fits(TenantStatus::Failed));
         assert!([TenantStatus::Deleted, TenantStatus::Purging].into_iter().all(|s| Verb::Continue.fits(s)));

@@ -8,7 +8,7 @@ use crate::ops::apply::Create;
 
 /// Create a tenant and everything its tier calls for
 ///
-/// The tenant must not exist yet. A create that was cut off is continued by the same command: nothing is made twice.
+/// The tenant must not exist yet. A create that was cut off is continued by the same command, and one that is done is answered with "no changes": nothing is made twice.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = examples(&[
     ("From a spec", "labctl tenant create tenants/city-lab.toml"),

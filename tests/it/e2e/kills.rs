@@ -16,12 +16,7 @@ const CREATE: &str = "tenant create {id}.toml";
 const DELETE: &str = "tenant delete {id} --confirm {id}";
 
 const fn scene(name: &'static str, stack: &'static str, tier: &'static str, before: &'static [&'static str], line: &'static str, ends: &'static str) -> Scene {
-    let over = match name.as_bytes() {
-        b"create" => Some("exists"),
-        b"undelete" | b"purge" => Some("wrong_status"),
-        _ => None,
-    };
-    Scene { name, stack, tier, before, line, ends, over }
+    Scene { name, stack, tier, before, line, ends }
 }
 
 /// Every verb, at every tier of one stack; services are only to be scaled and deployed where a stack has some.
@@ -77,13 +72,14 @@ const LIFE: &[(&str, &[&str])] = &[
             "migration.committed",
             "verb.ran",
             "verb.names_released",
+            "verb.finished",
         ],
     ),
     ("tenant suspend {id}", &["step.before_update", "step.updated", "verb.finished", "lease.released"]),
     ("tenant resume {id}", &[]),
     ("tenant credentials rotate {id} --grace 0", &["rotate.phase_done"]),
     (DELETE, &["verb.begun"]),
-    ("tenant purge {id} --now --confirm {id}", &["step.before_delete", "step.deleted", "verb.proven"]),
+    ("tenant purge {id} --now --confirm {id}", &["step.before_delete", "step.deleted", "verb.proven", "verb.finished"]),
 ];
 
 /// One tenant's life.
