@@ -9,24 +9,37 @@ use labctl::tenantdb::connect_group;
 use labctl::tenantdb::grants::{self, Parties};
 use labctl::tenantdb::migrations::{Library, Step, central};
 use labctl::tenantdb::quote::Ident;
-use sqlx::AssertSqlSafe;
+use sqlx::{AssertSqlSafe, PgConnection};
 
-use super::plant::{Ground, schema};
+use super::plant::{Ground, role, schema};
 use super::run::World;
 
-async fn each(world: &World, range: Range<usize>, hands: usize, sql: impl Fn(usize) -> String) {
-    let next = AtomicUsize::new(range.start);
-    let hand = || async {
-        let mut db = world.superuser("shared").await;
-        loop {
-            let n = next.fetch_add(1, Ordering::Relaxed);
-            if n >= range.end {
-                return;
-            }
-            sqlx::raw_sql(AssertSqlSafe(sql(n))).execute(&mut db).await.unwrap();
+/// Connections that work side by side.
+pub struct Hands(Vec<PgConnection>);
+
+impl Hands {
+    pub async fn open(world: &World, hands: usize) -> Self {
+        let mut all = Vec::new();
+        for _ in 0..hands {
+            all.push(world.superuser("shared").await);
         }
-    };
-    join_all((0..hands).map(|_| hand())).await;
+        Self(all)
+    }
+
+    async fn each(&mut self, range: Range<usize>, sql: impl Fn(usize) -> String) {
+        let next = AtomicUsize::new(range.start);
+        let (next, sql) = (&next, &sql);
+        let hand = async |db: &mut PgConnection| {
+            loop {
+                let n = next.fetch_add(1, Ordering::Relaxed);
+                if n >= range.end {
+                    return;
+                }
+                sqlx::raw_sql(AssertSqlSafe(sql(n))).execute(&mut *db).await.unwrap();
+            }
+        };
+        join_all(self.0.iter_mut().map(hand)).await;
+    }
 }
 
 /// What both ledgers of one schema come to, for these files.
@@ -46,11 +59,11 @@ fn ledgers_of(name: &Ident, steps: &[Step]) -> String {
 
 /// Schemas as labctl leaves them: owner, comments, grants, migrations, both ledgers, each in one transaction of one message. The role that
 /// connects and the central ledger are there.
-pub async fn create(world: &World, ground: &Ground<'_>, tag: &str, range: Range<usize>, hands: usize, steps: &[Step], library: &Library) {
+pub async fn create(hands: &mut Hands, ground: &Ground<'_>, tag: &str, range: Range<usize>, steps: &[Step], library: &Library) {
     let files: String = steps.iter().map(|s| format!("{};\n", library.file(&s.checksum).unwrap().sql)).collect();
     let database = Ident::new("shared").unwrap();
     let admin = Ident::new(&ground.admin.username).unwrap();
-    each(world, range, hands, |n| {
+    let sql = |n| {
         let name = Ident::new(&schema(tag, n)).unwrap();
         let parties = ground.parties(tag, n).unwrap();
         let parties = Parties { connect: Some(connect_group::group(&database).unwrap()), ..parties };
@@ -68,8 +81,8 @@ pub async fn create(world: &World, ground: &Ground<'_>, tag: &str, range: Range<
             ground.comment("postgres_schema_version", tag, n),
             ledgers_of(&name, steps)
         )
-    })
-    .await;
+    };
+    hands.each(range, sql).await;
 }
 
 /// A ledger for the floor in each schema, shaped as labctl's own is.
@@ -82,26 +95,29 @@ pub async fn ledgers(world: &World, tag: &str, range: Range<usize>) {
 
 /// The same for more schemas.
 pub async fn more_ledgers(world: &World, tag: &str, range: Range<usize>) {
-    each(world, range, 4, |n| {
+    let sql = |n| {
         let name = schema(tag, n);
         format!(
             "CREATE TABLE {name}.floor_migrations (position integer PRIMARY KEY, folder text NOT NULL, version integer NOT NULL, name text NOT NULL,
-                 checksum text NOT NULL, applied_at timestamptz NOT NULL DEFAULT clock_timestamp(), UNIQUE (folder, version))"
+                 checksum text NOT NULL, applied_at timestamptz NOT NULL DEFAULT clock_timestamp(), UNIQUE (folder, version));
+             ALTER TABLE {name}.floor_migrations OWNER TO {}",
+            role(tag, n, "migrate")
         )
-    })
-    .await;
+    };
+    Hands::open(world, 4).await.each(range, sql).await;
 }
 
-/// One more file in each schema, a row in its ledger, and one in the database's: what a migration writes, and nothing else.
+/// One more file in each schema, by its migration role, so that it is the owner and the application has its rights; a row in its ledger, and one
+/// in the database's: what a migration writes, and nothing else.
 pub async fn migrate(world: &World, tag: &str, range: Range<usize>, hands: usize, sql: &str) {
-    each(world, range, hands, |n| {
-        let name = schema(tag, n);
+    let one = |n| {
+        let (name, role) = (schema(tag, n), role(tag, n, "migrate"));
         let own = "INSERT INTO floor_migrations (position, folder, version, name, checksum) \
                    SELECT coalesce(max(position), 0) + 1, 'tenant', coalesce(max(position), 0) + 1, 'x', repeat('0', 64) FROM floor_migrations";
         let central = format!(
             "INSERT INTO floor.schemas VALUES ('{name}', 'tenant', repeat('0', 64)) ON CONFLICT (schema, folder) DO UPDATE SET digest = excluded.digest"
         );
-        format!("BEGIN; SET LOCAL search_path = {name}; {sql}; {own}; {central}; COMMIT")
-    })
-    .await;
+        format!("BEGIN; SET LOCAL search_path = {name}; SET LOCAL ROLE {role}; {sql}; {own}; RESET ROLE; {central}; COMMIT")
+    };
+    Hands::open(world, hands).await.each(range, one).await;
 }

@@ -61,17 +61,95 @@ async fn seen(ground: &Ground<'_>, n: usize, steps: &[Step], library: &Library) 
     Ok(())
 }
 
-/// Schemas by labctl's own functions, in this process.
-async fn create(ground: &Ground<'_>, tag: &str, range: Range<usize>, steps: &[Step], library: &Library, line: impl Fn(Duration) -> Line) -> Line {
-    let cpu = run::own_cpu();
-    let make = async |n| if tag == "seen" { seen(ground, n, steps, library).await } else { ground.schema(tag, n, steps, library).await };
-    let (made, took) = timed(ground.many(range, 8, make)).await;
-    made.unwrap();
-    line(took).burning(run::own_cpu() - cpu)
+/// Who makes schemas, and what for: the floor by so many connections, labctl, or labctl that looks again.
+#[derive(Clone, Copy)]
+enum Maker {
+    Floor(&'static str, usize),
+    Labctl,
+    Seen,
 }
 
-fn best(rates: &[f64]) -> f64 {
-    rates.iter().copied().fold(0.0, f64::max)
+const MAKERS: [Maker; 4] = [Maker::Floor("flooring", 4), Maker::Floor("floored", 8), Maker::Labctl, Maker::Seen];
+
+/// What is used up by all rounds of one party.
+#[derive(Clone, Copy, Default)]
+struct Used {
+    took: Duration,
+    cpu: Duration,
+    server: Duration,
+}
+
+/// Creating is measured in rounds of so many schemas each, and every other round in the opposite order: what the growing catalogs cost, and what
+/// the server does beside, falls on all alike.
+const ROUND: usize = 25;
+
+/// Schemas of this range by everybody in turn: the floor by bare connections, labctl by its own functions in this process.
+async fn creating(world: &World, what: &'static str, range: Range<usize>, steps: &[Step], library: &Library, report: &mut Report) {
+    let ground = world.ground();
+    let mut hands = [floor::Hands::open(world, 4).await, floor::Hands::open(world, 8).await];
+    let mut used = [Used::default(); MAKERS.len()];
+    for (round, from) in range.clone().step_by(ROUND).enumerate() {
+        let part = from..from + ROUND;
+        let mut order: Vec<usize> = (0..MAKERS.len()).collect();
+        if round % 2 == 1 {
+            order.reverse();
+        }
+        for n in order {
+            let (began, cpu, server) = (Instant::now(), run::own_cpu(), world.server_cpu());
+            match MAKERS[n] {
+                Maker::Floor(tag, _) => floor::create(&mut hands[n], &ground, tag, part.clone(), steps, library).await,
+                Maker::Labctl => ground.many(part.clone(), 8, async |n| ground.schema("bench", n, steps, library).await).await.unwrap(),
+                Maker::Seen => ground.many(part.clone(), 8, async |n| seen(&ground, n, steps, library).await).await.unwrap(),
+            }
+            used[n].took += began.elapsed();
+            used[n].cpu += run::own_cpu() - cpu;
+            used[n].server += world.server_cpu() - server;
+        }
+    }
+    let mut best = 0.0_f64;
+    for (maker, Used { took, cpu, server }) in MAKERS.into_iter().zip(used) {
+        let line = match maker {
+            Maker::Floor(_, hands) => Line::floor(what, range.len(), hands, took),
+            Maker::Labctl => Line::by_name(what, range.len(), "labctl, 8 connections", took).against(best).burning(cpu),
+            Maker::Seen => Line::by_name(what, range.len(), "labctl, 8, and looked at again", took).against(best).burning(cpu),
+        };
+        let rate = report.line(line.serving(server));
+        if matches!(maker, Maker::Floor(..)) {
+            best = best.max(rate);
+        }
+    }
+}
+
+/// One more migration over the fleet: floor, labctl, labctl, floor, each with a table of its own, so that a later turn costs nobody more than the
+/// others. Also once by the floor with 4 connections, in the middle.
+async fn migrating(world: &World, what: &'static str, size: usize, first: usize, report: &mut Report) {
+    let (mut floor, mut ours, mut burnt, mut peak) = (Used::default(), Used::default(), Duration::ZERO, 0);
+    let mut four = Used::default();
+    for (turn, who) in ['f', 'o', '4', 'o', 'f'].into_iter().enumerate() {
+        let (table, began, server) = (format!("t{size}_{turn}"), Instant::now(), world.server_cpu());
+        match who {
+            'o' => {
+                let version = first + turn / 2;
+                world.file(&format!("V{version}__{table}.sql"), &more(&table));
+                let ran = world.labctl(&["fleet", "migrate", "--tag", "fleet=bench", "-q"]).await;
+                assert_eq!(ran.code, 0, "the fleet was not migrated");
+                ours.took += world.last_run().await;
+                ours.server += world.server_cpu() - server;
+                burnt += ran.cpu;
+                peak = peak.max(ran.peak);
+            }
+            hands => {
+                let (hands, used) = if hands == '4' { (4, &mut four) } else { (8, &mut floor) };
+                floor::migrate(world, "bench", 0..size, hands, &more(&table)).await;
+                used.took += began.elapsed();
+                used.server += world.server_cpu() - server;
+            }
+        }
+    }
+    report.line(Line::floor(what, size, 4, four.took).serving(four.server));
+    let eight = report.line(Line::floor(what, size, 8, floor.took / 2).serving(floor.server / 2));
+    let line = Line::ours(what, size, 8, ours.took / 2).against(eight).burning(burnt / 2).serving(ours.server / 2);
+    report.line(line.with_peak(peak));
 }
 
 fn main() {
@@ -93,39 +171,13 @@ async fn measure(large: bool) {
     for tag in ["flooring", "floored", "bench", "seen"] {
         ground.roles(tag, 0..1000).await.unwrap();
     }
-    let mut rates = Vec::new();
-    for (tag, hands) in [("flooring", 4), ("floored", 8)] {
-        let ((), took) = timed(floor::create(&world, &ground, tag, 0..200, hands, &steps, &library)).await;
-        rates.push(report.line(Line::floor("create 200 schemas", 200, hands, took)));
-    }
-    for (tag, who) in [("bench", "labctl, 8 connections"), ("seen", "labctl, 8, and looked at again")] {
-        let ours = create(&ground, tag, 0..200, &steps, &library, |took| Line::by_name("create 200 schemas", 200, who, took)).await;
-        report.line(ours.against(best(&rates)));
-    }
-    let mut rates = Vec::new();
-    for (tag, hands) in [("flooring", 4), ("floored", 8)] {
-        let ((), took) = timed(floor::create(&world, &ground, tag, 200..1000, hands, &steps, &library)).await;
-        rates.push(report.line(Line::floor("create 800 more, to 1,000", 800, hands, took)));
-    }
-    for (tag, who) in [("bench", "labctl, 8 connections"), ("seen", "labctl, 8, and looked at again")] {
-        let ours = create(&ground, tag, 200..1000, &steps, &library, |took| Line::by_name("create 800 more, to 1,000", 800, who, took)).await;
-        report.line(ours.against(best(&rates)));
-    }
+    creating(&world, "create 200 schemas", 0..200, &steps, &library, &mut report).await;
+    creating(&world, "create 800 more, to 1,000", 200..1000, &steps, &library, &mut report).await;
     ground.record(&mut world.registry().await, "bench", 0..1000, "labcloud", &steps).await.unwrap();
 
     // One more migration over 1,000 schemas.
     floor::ledgers(&world, "bench", 0..1000).await;
-    let mut rates = Vec::new();
-    for (table, hands) in [("floor_four", 4), ("floor_eight", 8)] {
-        let ((), took) = timed(floor::migrate(&world, "bench", 0..1000, hands, &more(table))).await;
-        rates.push(report.line(Line::floor("one migration over 1,000", 1000, hands, took)));
-    }
-    let eight = rates[1];
-    world.file("V3__one_more.sql", &more("ours"));
-    let ours = world.labctl(&["fleet", "migrate", "--tag", "fleet=bench", "-q"]).await;
-    assert_eq!(ours.code, 0, "the fleet was not migrated");
-    let migrating = world.last_run().await;
-    report.line(Line::ours("one migration over 1,000", 1000, 8, migrating).against(eight).by(&ours));
+    migrating(&world, "one migration over 1,000", 1000, 3, &mut report).await;
 
     // Nothing to do, over 1,000 and over 5,000: the others are schemas without tables, which the question does not look at.
     let still = world.labctl(&["fleet", "migrate", "--tag", "fleet=bench", "-q"]).await;
@@ -148,14 +200,8 @@ async fn measure(large: bool) {
 
     if large {
         floor::more_ledgers(&world, "bench", 1000..5000).await;
-        let ((), took) = timed(floor::migrate(&world, "bench", 0..5000, 8, &more("floor_large"))).await;
-        let rate = report.line(Line::floor("one migration over 5,000", 5000, 8, took));
         world.ledgers("bench", 1000..5000, &newest).await;
-        world.file("V4__large.sql", &more("large"));
-        let ours = world.labctl(&["fleet", "migrate", "--tag", "fleet=bench", "-q"]).await;
-        assert_eq!(ours.code, 0, "the fleet was not migrated");
-        let migrating = world.last_run().await;
-        report.line(Line::ours("one migration over 5,000", 5000, 8, migrating).against(rate).by(&ours));
+        migrating(&world, "one migration over 5,000", 5000, 5, &mut report).await;
     }
     report.write(&Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/benchmarks"));
 }

@@ -31,7 +31,7 @@ pub fn schema(tag: &str, n: usize) -> String {
     format!("tenant_{tag}_{n:04}")
 }
 
-fn role(tag: &str, n: usize, part: &str) -> Ident {
+pub fn role(tag: &str, n: usize, part: &str) -> Ident {
     Ident::new(&format!("{tag}_{n:04}_{part}")).unwrap()
 }
 
@@ -86,6 +86,7 @@ impl Ground<'_> {
             wanted: steps,
             to: &To::new(),
             ledger: Ledger::Make { comment: &comment, baseline: &[] },
+            believed: None,
             lock_timeout: apply::LOCK_TIMEOUT,
             shared: None,
         };

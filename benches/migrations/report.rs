@@ -15,22 +15,23 @@ pub struct Line {
     took: Duration,
     ratio: Option<f64>,
     cpu: Option<Duration>,
+    server: Option<Duration>,
     peak: Option<u64>,
 }
 
 impl Line {
     pub fn floor(what: &'static str, count: usize, hands: usize, took: Duration) -> Self {
-        Self { what, who: format!("bare, {hands} connections"), count, took, ratio: None, cpu: None, peak: None }
+        Self { what, who: format!("bare, {hands} connections"), count, took, ratio: None, cpu: None, server: None, peak: None }
     }
 
     pub fn ours(what: &'static str, count: usize, hands: usize, took: Duration) -> Self {
         let who = if hands == 1 { "labctl".to_owned() } else { format!("labctl, {hands} connections") };
-        Self { what, who, count, took, ratio: None, cpu: None, peak: None }
+        Self { what, who, count, took, ratio: None, cpu: None, server: None, peak: None }
     }
 
     /// By somebody of that name.
     pub fn by_name(what: &'static str, count: usize, who: &str, took: Duration) -> Self {
-        Self { what, who: who.to_owned(), count, took, ratio: None, cpu: None, peak: None }
+        Self { what, who: who.to_owned(), count, took, ratio: None, cpu: None, server: None, peak: None }
     }
 
     /// Compared with a floor's rate.
@@ -43,16 +44,26 @@ impl Line {
         Self { cpu: Some(cpu), ..self }
     }
 
+    /// With so much processor time of the server's.
+    pub fn serving(self, server: Duration) -> Self {
+        Self { server: Some(server), ..self }
+    }
+
+    /// With so much memory at most, in bytes.
+    pub fn with_peak(self, peak: u64) -> Self {
+        Self { peak: Some(peak), ..self }
+    }
+
     /// By this process.
     pub fn by(self, ran: &Ran) -> Self {
-        Self { cpu: Some(ran.cpu), peak: Some(ran.peak), ..self }
+        self.burning(ran.cpu).with_peak(ran.peak)
     }
 
     fn rate(&self) -> f64 {
         self.count as f64 / self.took.as_secs_f64()
     }
 
-    fn cells(&self) -> [String; 7] {
+    fn cells(&self) -> [String; 8] {
         let cpu = |cpu: Duration| format!("{:.2} ms", cpu.as_secs_f64() * 1000.0 / self.count as f64);
         [
             self.what.to_owned(),
@@ -61,6 +72,7 @@ impl Line {
             format!("{:.0}/s", self.rate()),
             self.ratio.map_or_else(String::new, |r| format!("{r:.2}")),
             self.cpu.map_or_else(String::new, cpu),
+            self.server.map_or_else(String::new, cpu),
             self.peak.map_or_else(String::new, |bytes| format!("{} MB", bytes / 1_048_576)),
         ]
     }
@@ -101,7 +113,7 @@ impl Report {
         let mut text = format!(
             "# Migrations, measured\n\nWritten by `cargo bench --bench migrations`: PostgreSQL {}, {cores} cores, {profile} of labctl; client and server \
              share the machine, whose load was {load} at the end. What `bare` means, and what limits the rest, is in \
-             [Migrations](../migrations.md#how-fast).\n\n| what | by | time | rate | of the floor | client CPU per tenant | peak memory |\n|---|---|--:|--:|--:|--:|--:|\n",
+             [Migrations](../migrations.md#how-fast).\n\n| what | by | time | rate | of the floor | client CPU per tenant | server CPU per tenant | peak memory |\n|---|---|--:|--:|--:|--:|--:|--:|\n",
             self.server
         );
         for line in &self.lines {

@@ -177,6 +177,7 @@ async fn migrate(cx: &Cx, target: &Target<'_, Spec>) -> Result<(), Fault> {
         wanted: &spec.migrations,
         to: &ledger::To::new(),
         ledger: Ledger::Make { comment: &comment, baseline: &spec.baseline },
+        believed: None,
         lock_timeout: apply::LOCK_TIMEOUT,
         shared: None,
     };

@@ -404,6 +404,7 @@ async fn migrations_are_all_or_nothing_and_history_is_only_continued() {
         wanted: &good,
         to: &To::new(),
         ledger: Ledger::Of { address: "history/postgres_schema_version/main", registry: "r1" },
+        believed: None,
         lock_timeout: Duration::from_secs(1),
     };
     let fault = migrate(&mut databases.connect(&login).await.unwrap(), &job, &texts_of_all).await.unwrap_err();

@@ -11,6 +11,7 @@ use crate::ops::error::outside;
 use crate::ops::{OpError, Site};
 use crate::registry::fleet::{FleetFilter, FleetMember};
 use crate::tenantdb::Host;
+use crate::tenantdb::migrations::Step;
 use crate::tenantdb::migrations::central::{self, Standing};
 use crate::tenantdb::migrations::ledger::To;
 
@@ -28,6 +29,8 @@ pub struct Ship {
     pub place: Place,
     /// Its version in words.
     pub version: String,
+    /// What it has applied, where that is known from the database's central ledger.
+    pub believed: Option<Arc<[Step]>>,
 }
 
 impl Ship {
@@ -97,7 +100,8 @@ pub async fn look(site: &Site, members: Vec<FleetMember>, targets: &Targets) -> 
             found => target.place(found.unwrap_or(&nowhere)),
         };
         let version = found.map_or_else(|| member.version.clone().unwrap_or_else(|| "unknown".to_owned()), |f| target.words(f));
-        ships.push(Ship { member: Arc::new(member), target, place, version });
+        let believed = found.filter(|_| place == Place::Behind).map(|found| target.applied(found));
+        ships.push(Ship { member: Arc::new(member), target, place, version, believed });
     }
     Ok(ships)
 }

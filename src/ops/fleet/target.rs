@@ -32,6 +32,8 @@ pub struct Target {
     folders: BTreeMap<String, Vec<At>>,
     /// Histories as resources keep them, by what is applied: nearly always one.
     histories: Mutex<HashMap<Vec<String>, Arc<Value>>>,
+    /// What is applied where a schema stands: there are few places to stand at.
+    applied: Mutex<BTreeMap<Standing, Arc<[Step]>>>,
 }
 
 /// How a schema stands to its target.
@@ -103,7 +105,7 @@ impl StackTarget {
             folders.entry(step.folder.clone()).or_default().push(step);
         }
         let folders = folders.into_iter().map(|(folder, steps)| (folder, beginnings(&steps))).collect();
-        Target { to: self.to.clone(), folders, steps, histories: Mutex::default() }
+        Target { to: self.to.clone(), folders, steps, histories: Mutex::default(), applied: Mutex::default() }
     }
 }
 
@@ -125,6 +127,13 @@ impl Target {
             }
         }
         place
+    }
+
+    /// What a schema has applied that stands there, on its way ([`Place::Behind`]).
+    pub fn applied(&self, standing: &Standing) -> Arc<[Step]> {
+        let mut known = self.applied.lock().unwrap_or_else(PoisonError::into_inner);
+        let reached = |s: &&Step| standing.get(&s.folder).is_some_and(|at| s.version <= at.version);
+        known.entry(standing.clone()).or_insert_with(|| self.steps.iter().filter(reached).cloned().collect()).clone()
     }
 
     /// Where a schema stands, in words: `4`, or `tenant 4, dental 1`.

@@ -259,6 +259,7 @@ impl<'a> Work<'a> {
             wanted: &ship.target.steps,
             to: &ship.target.to,
             ledger: Ledger::Of { address: &m.address, registry: &self.registry },
+            believed: ship.believed.as_deref(),
             lock_timeout: Duration::from_millis(self.options.lock_timeout_millis),
             shared: None,
         };

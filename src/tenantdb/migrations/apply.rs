@@ -1,7 +1,9 @@
 //! Applies what is pending to one schema, as its migration role: change, ledger and central ledger in one transaction.
 //!
-//! The usual case takes two round trips: lock, look and read; the file, whether it kept to its transaction, the ledgers and the commit. Several
-//! files take one each, so that the one that fails can be named.
+//! Where it is known what was applied, the usual case takes one round trip, in which all that is believed is checked before the file is run: what
+//! the schema holds, whose it is, that nobody else is at it. Where that does not hold, nothing has happened, and it takes two: lock, look and
+//! read; the file, whether it kept to its transaction, the ledgers and the commit. Several files take one each, so that the one that fails
+//! can be named.
 //! Two that migrate one schema never wait for each other (whoever waits holds up every `CREATE INDEX CONCURRENTLY` of the database): the
 //! second is told to come again. The lock is the schema's own and the transaction's: it cannot be left behind, and neighbours do not queue.
 //!
@@ -11,7 +13,7 @@
 use std::time::Duration;
 
 use super::ledger::{self, To, short};
-use super::{Concurrent, Library, Step, baseline, central};
+use super::{Concurrent, Library, Step, baseline, belief, central};
 use crate::engine::fault::{Class, Fault, Left};
 use crate::tenantdb::comment;
 use crate::tenantdb::connect::{Connection, Rows};
@@ -61,6 +63,8 @@ pub struct Job<'a> {
     pub to: &'a To,
     /// Whether the schema's ledger must be there.
     pub ledger: Ledger<'a>,
+    /// What the ledger says, in its order, as far as is known without looking: by the central one. It is not trusted but checked.
+    pub believed: Option<&'a [Step]>,
     /// How long a statement waits for a lock.
     pub lock_timeout: Duration,
     /// What tenants share, where that is what the schema holds: its transaction ends with the walls between them.
@@ -85,15 +89,17 @@ enum Turn {
 }
 
 /// What is known of the schema at the start of a transaction.
-struct Seen {
-    transaction: String,
-    member: bool,
-    oid: u32,
+pub(super) struct Seen {
+    /// What opens the transaction, where that is still to be sent.
+    pub(super) opening: Option<String>,
+    /// An expression for the number of the transaction.
+    pub(super) transaction: String,
+    pub(super) member: bool,
     /// For whom the schema's tables are guarded.
-    guard: Option<Guard>,
-    applied: Vec<Step>,
+    pub(super) guard: Option<Guard>,
+    pub(super) applied: Vec<Step>,
     /// The statements that make the ledger, where there is none.
-    make: Option<String>,
+    pub(super) make: Option<String>,
 }
 
 /// Applies what is pending, all of it and the ledgers in one transaction, as the migration role. Files without a transaction come alone,
@@ -103,9 +109,20 @@ struct Seen {
 /// Refused when history cannot be continued ([`ledger::pending`]), a text is not in the library, or a statement is refused; busy when a lock
 /// was not to be had in time. What the transaction held is undone then. Unknown when the connection broke at the commit.
 pub async fn migrate(db: &mut Connection, job: &Job<'_>, library: &Library) -> Result<Done, Fault> {
-    let mut before = None;
+    let (mut before, mut believed) = (None, job.believed);
     loop {
-        match turn(db, job, library, &mut before).await {
+        let seen = match believed {
+            Some(applied) => belief::seen(db, job, applied, library).await?,
+            None => None,
+        };
+        let unseen = seen.is_some();
+        let turn = turn(db, job, seen, library, &mut before).await;
+        believed = None;
+        match turn {
+            Err(fault) if unseen && belief::in_doubt(&fault) => {
+                db.rollback().await?;
+                before = None;
+            }
             Ok(Turn::Done(after)) => return Ok(Done { before: before.unwrap_or_default(), after }),
             Ok(Turn::Alone(step)) => {
                 // Its session is changed, whatever becomes of it.
@@ -123,13 +140,21 @@ const UNCHANGED: &str = "what was applied stays as it was: put the file back, an
 /// Our own code: the central ledger is not there yet.
 const NO_CENTRAL: &str = "no_central_ledger";
 
-async fn turn(db: &mut Connection, job: &Job<'_>, library: &Library, before: &mut Option<Vec<Step>>) -> Result<Turn, Fault> {
-    let mut seen = begin(db, job).await?;
+async fn turn(db: &mut Connection, job: &Job<'_>, seen: Option<Seen>, library: &Library, before: &mut Option<Vec<Step>>) -> Result<Turn, Fault> {
+    let mut seen = match seen {
+        Some(seen) => seen,
+        None => begin(db, job).await?,
+    };
     before.get_or_insert_with(|| seen.applied.clone());
     let mut entries = Entries::after(job, &seen);
     // What is sent with the next file, or at the end.
     let mut script = String::new();
     let mut opened = false;
+    if let Some(opening) = seen.opening.take() {
+        opened = true;
+        db.in_transaction(true);
+        script = format!("{opening}; {}{}", act(job, &seen), belief::check(job, &seen.applied)?);
+    }
     if let Some(make) = seen.make.take() {
         opened = true;
         script = format!("{}{make};\n", act(job, &seen));
@@ -177,7 +202,7 @@ async fn turn(db: &mut Connection, job: &Job<'_>, library: &Library, before: &mu
             script.push_str(&format!("REVOKE {} FROM CURRENT_USER; ", job.role));
         }
     }
-    script.push_str(&central::write(job.schema, seen.oid, job.tenant, &entries.applied)?);
+    script.push_str(&central::write(job.schema, job.tenant, &entries.applied)?);
     script.push_str("; COMMIT");
     failpoint!("migration.before_commit", job.tenant);
     send(db, last, script).await?;
@@ -204,7 +229,7 @@ fn kept(job: &Job<'_>, seen: &Seen) -> Result<String, Fault> {
     Ok(format!(
         "\n;SELECT CASE WHEN pg_catalog.pg_current_xact_id()::text OPERATOR(pg_catalog.=) {} AND current_user::text OPERATOR(pg_catalog.=) {} \
          THEN 0 ELSE pg_catalog.concat('{LEFT}', current_user)::integer END;\n",
-        Literal::new(&seen.transaction)?,
+        seen.transaction,
         Literal::new(job.role.name())?
     ))
 }
@@ -265,9 +290,9 @@ async fn open(db: &mut Connection, job: &Job<'_>, at_once: bool) -> Result<Seen,
     let Some([Some(transaction), oid, has_ledger, owner, central, plain, member, words]) = first(4) else {
         return Err(Fault::refused(CALL, "42704", format!("the migration role {} does not exist", job.role)));
     };
-    let Some(oid) = oid.as_ref().and_then(|oid| oid.parse::<u32>().ok()) else {
+    if oid.is_none() {
         return Err(Fault::refused(CALL, "3F000", format!("the schema {} does not exist", job.schema)).hint("`labctl tenant apply ID` makes it again"));
-    };
+    }
     let holds = |value: &Option<String>| value.as_deref() == Some("t");
     if !holds(central) {
         // Opened in a transaction of its own; ours begins anew.
@@ -279,7 +304,8 @@ async fn open(db: &mut Connection, job: &Job<'_>, at_once: bool) -> Result<Seen,
         return Err(Fault::refused(CALL, "not_a_ledger", format!("{}.{} is not a plain table, and is not read", job.schema, ledger::TABLE)));
     }
     let guard = Guard::read(words.as_deref())?;
-    let mut seen = Seen { transaction: transaction.clone(), member: holds(member), oid, guard, applied: Vec::new(), make: None };
+    let transaction = Literal::new(transaction)?.to_string();
+    let mut seen = Seen { opening: None, transaction, member: holds(member), guard, applied: Vec::new(), make: None };
     match job.ledger {
         Ledger::Of { .. } if !holds(has_ledger) => {
             return Err(Fault::refused(CALL, "42P01", format!("the schema {} has no ledger", job.schema))
@@ -314,7 +340,7 @@ fn named(step: &Step, mut fault: Fault) -> Fault {
     fault
 }
 
-fn text<'l>(library: &'l Library, step: &Step) -> Result<&'l super::File, Fault> {
+pub(super) fn text<'l>(library: &'l Library, step: &Step) -> Result<&'l super::File, Fault> {
     library
         .file(&step.checksum)
         .ok_or_else(|| Fault::refused(CALL, "no_text", format!("the text of {step} ({}) is not among this stack's migrations", short(&step.checksum))))
@@ -402,7 +428,7 @@ async fn alone(db: &mut Connection, job: &Job<'_>, step: &Step, library: &Librar
     if !seen.applied.iter().any(|a| a.folder == step.folder && a.version == step.version) {
         entries.add(step, false)?;
     }
-    let central = central::write(job.schema, seen.oid, job.tenant, &entries.applied)?;
+    let central = central::write(job.schema, job.tenant, &entries.applied)?;
     let insert = if entries.sql.is_empty() { String::new() } else { format!("SET LOCAL ROLE {role}; {}RESET ROLE; ", entries.sql) };
     let unlock = lock.replace("pg_try_advisory_lock", "pg_advisory_unlock");
     db.script(CALL, format!("{insert}REVOKE {role} FROM CURRENT_USER; {central}; COMMIT; {unlock}")).await?;

@@ -140,8 +140,8 @@ pub(in crate::tenantdb) async fn rename(db: &mut Connection, from: &Ident, to: &
 ///
 /// # Errors
 /// Refused when a name cannot be a text.
-pub(super) fn write(schema: &Ident, oid: u32, tenant: &str, steps: &[Step]) -> Result<String, Fault> {
-    let name = Literal::new(schema.name())?;
+pub(super) fn write(schema: &Ident, tenant: &str, steps: &[Step]) -> Result<String, Fault> {
+    let (name, oid) = (Literal::new(schema.name())?, format!("{}::pg_catalog.regnamespace", Literal::new(&schema.to_string())?));
     let mut rows = Vec::new();
     for (folder, at) in standing(steps) {
         let (folder, tenant, digest) = (Literal::new(&folder)?, Literal::new(tenant)?, Literal::new(&at.digest)?);

@@ -10,6 +10,7 @@
 
 pub mod apply;
 pub(super) mod baseline;
+mod belief;
 pub mod central;
 pub mod ledger;
 mod statements;

@@ -166,7 +166,17 @@ pub async fn migrate(db: &mut Connection, shared: &Shared, registry: &str, to: &
     let fresh = find(db, shared).await?.is_some_and(|found| !found.has_ledger);
     let ledger = if fresh { Ledger::Make { comment: &mark, baseline: &[] } } else { Ledger::Of { address: &address, registry } };
     let tenant = shared.holder();
-    let job = Job { schema: &names.schema, role: &names.owner, tenant: &tenant, wanted: &shared.migrations, to, ledger, lock_timeout, shared: Some(shared) };
+    let job = Job {
+        schema: &names.schema,
+        role: &names.owner,
+        tenant: &tenant,
+        wanted: &shared.migrations,
+        to,
+        ledger,
+        believed: None,
+        lock_timeout,
+        shared: Some(shared),
+    };
     apply::migrate(db, &job, library).await
 }
 

@@ -256,6 +256,7 @@ async fn what_a_migration_makes_is_guarded_in_its_own_transaction_whoever_runs_i
         wanted: &wanted,
         to: &To::new(),
         ledger: Ledger::Of { address: &address, registry: "r1" },
+        believed: None,
         lock_timeout: Duration::from_secs(2),
     };
     apply::migrate(&mut pair.administrator().await, &job, &pair.cx.migrations).await.unwrap();
