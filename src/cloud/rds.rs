@@ -3,11 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_rds::types::{ApplyMethod, CloudwatchLogsExportConfiguration, Parameter, PendingCloudwatchLogsExports, Tag};
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use aws_smithy_runtime_api::client::result::SdkError;
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::fault::{fault, is};
 use crate::engine::fault::Fault;
-use crate::engine::kind::{Ready, Tags};
+use crate::engine::kind::{Change, Ready, Tags};
 
 /// What a status means for whoever waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -126,9 +129,26 @@ pub fn export_change(is: &BTreeSet<String>, want: &BTreeSet<String>) -> Cloudwat
     CloudwatchLogsExportConfiguration::builder().set_enable_log_types(only(want, is)).set_disable_log_types(only(is, want)).build()
 }
 
-/// What to say when RDS refuses a change because of the status the database is in.
-pub fn not_now(call: &str, status: &str) -> Fault {
-    Fault::busy(call, "InvalidState", format!("it cannot be changed while it is {status}"))
+/// The fault of a change that RDS has refused: only the status the database is in may be why, and the same call works later.
+pub fn refused<E>(call: &str, status: &str, error: SdkError<E, HttpResponse>) -> Fault
+where
+    E: ProvideErrorMetadata + std::error::Error + 'static,
+{
+    if is(&error, NOT_IN_THIS_STATUS) {
+        return Fault::busy(call, "InvalidState", format!("it cannot be changed while it is {status}"));
+    }
+    fault(call, error)
+}
+
+/// Gives the thing of that ARN the tags it should have, if any differs.
+///
+/// # Errors
+/// As RDS says.
+pub async fn retag(rds: &aws_sdk_rds::Client, arn: &str, is: &Tags, wanted: &Tags) -> Result<(), Fault> {
+    if Change::tags(is, wanted).is_empty() {
+        return Ok(());
+    }
+    rds.add_tags_to_resource().resource_name(arn).set_tags(Some(tag_list(wanted))).send().await.map(drop).map_err(|e| fault("rds:AddTagsToResource", e))
 }
 
 /// Whether the secret with the master password, which RDS makes by itself, is there.

@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Cx;
 use crate::cloud::fault::{fault, is};
-use crate::cloud::rds::{self, NOT_IN_THIS_STATUS, Phase, Storage, Version};
+use crate::cloud::rds::{self, Phase, Storage, Version};
 use crate::cloud::tags::{Ownership, ownership};
 use crate::engine::fault::Fault;
 use crate::engine::kind::{Change, Deletion, Diff, Identity, Kind, Limit, Observed, Outputs, Ready, Suspension, Tags, Target, Timing};
@@ -411,20 +411,9 @@ impl Kind for RdsInstance {
                 .set_master_user_secret_kms_key_id(spec.kms_key_arn.clone().filter(|_| differs("master_secret")))
                 .send()
                 .await;
-            match modified {
-                Err(e) if is(&e, NOT_IN_THIS_STATUS) => return Err(rds::not_now("rds:ModifyDBInstance", &state.status)),
-                other => other.map_err(|e| fault("rds:ModifyDBInstance", e))?,
-            };
+            modified.map_err(|e| rds::refused("rds:ModifyDBInstance", &state.status, e))?;
         }
-        if !Change::tags(&state.tags, target.tags).is_empty() {
-            rds.add_tags_to_resource()
-                .resource_name(&state.arn)
-                .set_tags(Some(rds::tag_list(target.tags)))
-                .send()
-                .await
-                .map_err(|e| fault("rds:AddTagsToResource", e))?;
-        }
-        Ok(())
+        rds::retag(rds, &state.arn, &state.tags, target.tags).await
     }
 
     async fn delete(&self, cx: &Cx, _target: &Target<'_, Spec>, id: &str) -> Result<(), Fault> {
@@ -435,17 +424,19 @@ impl Kind for RdsInstance {
             return Ok(());
         }
         if state.deletion_protection {
-            match rds.modify_db_instance().db_instance_identifier(id).deletion_protection(false).apply_immediately(true).send().await {
-                Err(e) if is(&e, NOT_IN_THIS_STATUS) => return Err(rds::not_now("rds:ModifyDBInstance", &state.status)),
-                other => other.map_err(|e| fault("rds:ModifyDBInstance", e))?,
-            };
+            rds.modify_db_instance()
+                .db_instance_identifier(id)
+                .deletion_protection(false)
+                .apply_immediately(true)
+                .send()
+                .await
+                .map_err(|e| rds::refused("rds:ModifyDBInstance", &state.status, e))?;
         }
         rds::delete_snapshots(rds, id, &state.resource_id).await?;
         let deleted = rds.delete_db_instance().db_instance_identifier(id).skip_final_snapshot(true).delete_automated_backups(true).send().await;
         match deleted {
             Err(e) if is(&e, ABSENT) => Ok(()),
-            Err(e) if is(&e, NOT_IN_THIS_STATUS) => Err(rds::not_now("rds:DeleteDBInstance", &state.status)),
-            Err(e) => Err(fault("rds:DeleteDBInstance", e)),
+            Err(e) => Err(rds::refused("rds:DeleteDBInstance", &state.status, e)),
             Ok(_) => Ok(()),
         }
     }

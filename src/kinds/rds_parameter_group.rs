@@ -6,7 +6,7 @@ use crate::cloud::fault::{fault, is};
 use crate::cloud::rds::{self, NOT_IN_THIS_STATUS};
 use crate::cloud::tags::{Ownership, ownership};
 use crate::engine::fault::Fault;
-use crate::engine::kind::{Change, Deletion, Diff, Identity, Kind, Limit, Observed, Outputs, Ready, Suspension, Target, Timing};
+use crate::engine::kind::{Deletion, Diff, Identity, Kind, Limit, Observed, Outputs, Ready, Suspension, Target, Timing};
 
 /// The kind.
 pub struct RdsParameterGroup;
@@ -104,15 +104,7 @@ impl Kind for RdsParameterGroup {
                 .await
                 .map_err(|e| fault("rds:ResetDBParameterGroup", e))?;
         }
-        if !Change::tags(&state.tags, target.tags).is_empty() {
-            rds.add_tags_to_resource()
-                .resource_name(&state.arn)
-                .set_tags(Some(rds::tag_list(target.tags)))
-                .send()
-                .await
-                .map_err(|e| fault("rds:AddTagsToResource", e))?;
-        }
-        Ok(())
+        rds::retag(rds, &state.arn, &state.tags, target.tags).await
     }
 
     async fn delete(&self, cx: &Cx, _target: &Target<'_, Spec>, id: &str) -> Result<(), Fault> {

@@ -7,7 +7,9 @@ use std::fmt;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use sqlx::postgres::PgRow;
 use sqlx::types::Json;
+use sqlx::{AssertSqlSafe, FromRow};
 
 use super::error::{RegistryError, Result};
 use super::lease_many::free_many;
@@ -234,27 +236,10 @@ impl Registry {
     /// # Errors
     /// Only those of reaching the registry.
     pub async fn fleet_members(&self, filter: &FleetFilter) -> Result<Vec<FleetMember>> {
-        let rows: Vec<MemberRow> = sqlx::query_as(
-            "SELECT t.id, t.stack, t.tier, r.address, r.status = 'ready', r.spec->'host'->>'endpoint', r.spec->'host'->>'admin_secret_arn',
-                    r.spec->>'database', r.spec->>'schema', r.spec->>'role', r.outputs->>'version', coalesce(v.spec->'modules', '[]')
-             FROM labctl.tenants t
-             JOIN labctl.resources r ON r.tenant = t.id AND r.kind = 'postgres_schema_version' AND r.status <> 'deleted' AND r.id IS NOT NULL
-             JOIN labctl.revisions v ON v.tenant = t.id AND v.number = t.revision
-             WHERE t.status NOT IN ('deleted', 'purging', 'purged') AND ($1::text IS NULL OR t.id = $1) AND ($2::text IS NULL OR t.stack = $2)
-               AND ($3::text IS NULL OR t.tier = $3)
-               AND ($4::text IS NULL OR $4 IN (r.spec->'host'->>'endpoint', split_part(r.spec->'host'->>'endpoint', ':', 1)))
-               AND ($5::jsonb = '{}' OR coalesce(v.spec->'tags', '{}') @> $5) AND NOT ($6 AND t.status = 'suspended')
-             ORDER BY array_position(ARRAY['trial', 'standard', 'enterprise'], t.tier), t.id, r.address",
-        )
-        .bind(&filter.tenant)
-        .bind(&filter.stack)
-        .bind(&filter.tier)
-        .bind(&filter.host)
-        .bind(Json(&filter.tags))
-        .bind(filter.skip_suspended)
-        .fetch_all(self.pool().await?)
-        .await
-        .map_err(|e| self.sql(e))?;
+        let columns = "t.id, t.stack, t.tier, r.address, r.status = 'ready', r.spec->'host'->>'endpoint', r.spec->'host'->>'admin_secret_arn',
+             r.spec->>'database', r.spec->>'schema', r.spec->>'role', r.outputs->>'version', coalesce(v.spec->'modules', '[]')";
+        let order = "ORDER BY array_position(ARRAY['trial', 'standard', 'enterprise'], t.tier), t.id, r.address";
+        let rows: Vec<MemberRow> = self.chosen(filter, columns, "r.kind = 'postgres_schema_version' AND r.status <> 'deleted'", order).await?;
         let member = |(tenant, stack, tier, address, ready, endpoint, secret, database, schema, role, version, Json(modules)): MemberRow| FleetMember {
             tenant,
             stack,
@@ -270,6 +255,34 @@ impl Registry {
             modules,
         };
         Ok(rows.into_iter().map(member).collect())
+    }
+
+    /// What a filter chooses of the fleet: `columns` of tenants `t`, their resources `r` of that sort, and their revisions `v`. Deleted tenants
+    /// are not in it.
+    pub(super) async fn chosen<R>(&self, filter: &FleetFilter, columns: &str, resource: &str, rest: &str) -> Result<Vec<R>>
+    where
+        R: for<'r> FromRow<'r, PgRow> + Send + Unpin,
+    {
+        let sql = format!(
+            "SELECT {columns} FROM labctl.tenants t
+             JOIN labctl.resources r ON r.tenant = t.id AND {resource} AND r.id IS NOT NULL
+             JOIN labctl.revisions v ON v.tenant = t.id AND v.number = t.revision
+             WHERE t.status NOT IN ('deleted', 'purging', 'purged') AND ($1::text IS NULL OR t.id = $1) AND ($2::text IS NULL OR t.stack = $2)
+               AND ($3::text IS NULL OR t.tier = $3)
+               AND ($4::text IS NULL OR $4 IN (r.spec->'host'->>'endpoint', split_part(r.spec->'host'->>'endpoint', ':', 1)))
+               AND ($5::jsonb = '{{}}' OR coalesce(v.spec->'tags', '{{}}') @> $5) AND NOT ($6 AND t.status = 'suspended')
+             {rest}"
+        );
+        sqlx::query_as(AssertSqlSafe(sql))
+            .bind(&filter.tenant)
+            .bind(&filter.stack)
+            .bind(&filter.tier)
+            .bind(&filter.host)
+            .bind(Json(&filter.tags))
+            .bind(filter.skip_suspended)
+            .fetch_all(self.pool().await?)
+            .await
+            .map_err(|e| self.sql(e))
     }
 
     /// A run.

@@ -16,7 +16,7 @@
 //! * [`lease`]: [`crate::engine::lease::Lease`]; [`process`] tells whether a holder still lives. [`lease_many`]: a fleet's at once.
 //! * [`pgpass`]: passwords from a libpq password file.
 //! * [`holds`], [`certificates`]: what keeps a tenant from being purged, and what a purge leaves behind in writing.
-//! * [`waivers`]: differences that are allowed for a time.
+//! * [`waivers`]: differences that are allowed for a time. Like holds, placed by number and removed once: `placed`.
 //! * [`audit`]: the hash chain and its verification.
 //! * [`evidence`]: what was done to prove a promise, and what came of it.
 //! * `schema`: migrations.
@@ -52,6 +52,7 @@ pub mod waivers;
 mod abort;
 mod fleet_claim;
 mod operation_rows;
+mod placed;
 mod schema;
 
 use std::path::PathBuf;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use sha2::{Digest, Sha256};
 
-use super::template::Migration;
+use super::template::{Migration, Stack};
 use crate::spec::problem::{Place, Problem};
 
 /// The folder whose migrations every tenant gets.
@@ -14,6 +14,13 @@ pub const TENANT: &str = "tenant";
 pub const SYSTEM: &str = "system";
 /// Where the modules' folders lie.
 const MODULES: &str = "modules/";
+
+impl Stack {
+    /// The migrations of a tenant with these modules, in the order they are applied.
+    pub fn migrations_of<'a>(&'a self, modules: &'a [String]) -> impl Iterator<Item = &'a Migration> {
+        self.migrations.iter().filter(|m| m.folder == TENANT || modules.contains(&m.folder))
+    }
+}
 
 /// Lists the migrations among a stack's files: `system` and `tenant` first, then the modules in their order, each by version.
 pub(super) fn list(root: &str, files: &BTreeMap<String, String>, modules: &[(String, String)], problems: &mut Vec<Problem>) -> Vec<Migration> {

@@ -1,27 +1,16 @@
 //! What a stack has once per database, shared by its tenants there: `[system]` in `stack.toml` says of each table of `migrations/system/`
 //! whether it holds tenants' rows, and by which column, or is the same for all.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use serde_json::{Value, json};
 
 use super::migrations::SYSTEM;
 use super::names::{self, Parts};
-use super::template::{Isolation, Stack};
+use super::template::{Isolation, Stack, System};
 use crate::spec::problem::{Place, Problem};
 use crate::spec::tree::{Fields, Node};
 
 /// The column that says whose a row is, unless `stack.toml` says another.
 const COLUMN: &str = "tenant_id";
-
-/// The shared tables.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct System {
-    /// Tables of tenants' rows, with the column that says whose each is.
-    pub rows: BTreeMap<String, String>,
-    /// Tables that are the same for all, and nobody's to write.
-    pub reference: BTreeSet<String>,
-}
 
 /// Reads `[system]`.
 pub(super) fn read(fields: &mut Fields<'_>, problems: &mut Vec<Problem>) -> System {

@@ -1,12 +1,11 @@
 //! What a stack's templates say, as data.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::system::System;
 use crate::spec::Tier;
 use crate::spec::problem::Place;
 use crate::spec::tree::Node;
@@ -76,11 +75,13 @@ pub struct Stack {
     pub migrations: Vec<Migration>,
 }
 
-impl Stack {
-    /// The migrations of a tenant with these modules, in the order they are applied.
-    pub fn migrations_of<'a>(&'a self, modules: &'a [String]) -> impl Iterator<Item = &'a Migration> {
-        self.migrations.iter().filter(|m| m.folder == super::migrations::TENANT || modules.contains(&m.folder))
-    }
+/// The shared tables.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct System {
+    /// Tables of tenants' rows, with the column that says whose each is.
+    pub rows: BTreeMap<String, String>,
+    /// Tables that are the same for all, and nobody's to write.
+    pub reference: BTreeSet<String>,
 }
 
 /// What one tier means.

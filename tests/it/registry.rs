@@ -20,6 +20,8 @@ mod outbox;
 mod settled;
 #[path = "registry/tenants.rs"]
 mod tenants;
+#[path = "registry/waivers.rs"]
+mod waivers;
 
 use std::time::{Duration, Instant};
 

@@ -10,7 +10,10 @@
 //! A file without a transaction is one index statement. It runs by itself, is looked at, and recorded after: cut off anywhere, what is
 //! left of it (an INVALID index, or a finished one not yet on record) is dropped and made again.
 
+use std::fmt::Debug;
 use std::time::Duration;
+
+use async_trait::async_trait;
 
 use super::ledger::{self, To, short};
 use super::{Concurrent, Library, Step, baseline, belief, central};
@@ -19,7 +22,6 @@ use crate::tenantdb::comment;
 use crate::tenantdb::connect::{Connection, Rows};
 use crate::tenantdb::quote::{Ident, Literal};
 use crate::tenantdb::row_security::Guard;
-use crate::tenantdb::system::{Shared, walls};
 
 const CALL: &str = "postgres:migrate";
 
@@ -48,6 +50,16 @@ pub enum Ledger<'a> {
     },
 }
 
+/// Tables that tenants share, and what must be true of them before anybody sees what a migration made of them.
+#[async_trait]
+pub trait Sealed: Debug + Sync {
+    /// Runs at the end of the migration's transaction, as the migration role: puts the walls between tenants up, or refuses.
+    ///
+    /// # Errors
+    /// What would not keep tenants apart; the transaction is undone then.
+    async fn seal(&self, db: &mut Connection) -> Result<(), Fault>;
+}
+
 /// What is to be applied where.
 #[derive(Debug, Clone, Copy)]
 pub struct Job<'a> {
@@ -68,7 +80,7 @@ pub struct Job<'a> {
     /// How long a statement waits for a lock.
     pub lock_timeout: Duration,
     /// What tenants share, where that is what the schema holds: its transaction ends with the walls between them.
-    pub shared: Option<&'a Shared>,
+    pub shared: Option<&'a dyn Sealed>,
 }
 
 /// What came of it.
@@ -190,7 +202,7 @@ async fn turn(db: &mut Connection, job: &Job<'_>, seen: Option<Seen>, library: &
     }
     if let Some(shared) = job.shared.filter(|_| last.is_some()) {
         send(db, last.take(), std::mem::take(&mut script)).await?;
-        walls::seal(db, shared).await?;
+        shared.seal(db).await?;
     }
     if opened {
         // What these files have made is guarded before anybody sees it.

@@ -5,12 +5,14 @@
 //! spoken of, a column that cannot say whose a row is, a key by which one tenant would learn of another's values, a foreign key that could
 //! lead from one tenant's row to another's.
 
+use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use super::{Names, Shared, TENANT};
 use crate::engine::fault::Fault;
 use crate::tenantdb::connect::Connection;
 use crate::tenantdb::membership::borrow;
+use crate::tenantdb::migrations::apply::Sealed;
 use crate::tenantdb::migrations::ledger;
 use crate::tenantdb::quote::Ident;
 use crate::tenantdb::rls::{self, POLICY, ROLES};
@@ -192,19 +194,19 @@ impl Flaw {
     }
 }
 
-/// At the end of a system's migration, in its transaction, as its owner: puts the walls up, and lets nothing pass that has a hole.
-///
-/// # Errors
-/// Refused (`walls`) with all that is wrong; else as the statements' faults.
-pub(in crate::tenantdb) async fn seal(db: &mut Connection, shared: &Shared) -> Result<(), Fault> {
-    db.execute("postgres:SET", "SET LOCAL search_path = pg_catalog".to_owned()).await?;
-    let found = find(db, shared).await?;
-    // A policy that a migration makes is its author's, and its author is told.
-    let left: Vec<Flaw> = found.iter().filter(|f| !f.can_be_mended() || f.sort == "other_policy").cloned().collect();
-    if !left.is_empty() {
-        return Err(holes(&left));
+/// A migration of them ends with the walls up, and lets nothing pass that has a hole: refused (`walls`) with all that is wrong.
+#[async_trait]
+impl Sealed for Shared {
+    async fn seal(&self, db: &mut Connection) -> Result<(), Fault> {
+        db.execute("postgres:SET", "SET LOCAL search_path = pg_catalog".to_owned()).await?;
+        let found = find(db, self).await?;
+        // A policy that a migration makes is its author's, and its author is told.
+        let left: Vec<Flaw> = found.iter().filter(|f| !f.can_be_mended() || f.sort == "other_policy").cloned().collect();
+        if !left.is_empty() {
+            return Err(holes(&left));
+        }
+        stand(db, self, &found).await
     }
-    stand(db, shared, &found).await
 }
 
 /// Mends them, as the administrator, in a transaction of its own. Policies that open what ours closes are dropped.

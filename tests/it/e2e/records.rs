@@ -3,9 +3,11 @@
 use std::fs;
 
 use nix::sys::signal::Signal;
+use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
+use sqlx::{AssertSqlSafe, PgConnection};
 
-use super::fixture::{Run, Running, blocking, shared};
+use super::fixture::{Run, Running, blocking, connect, ended, shared};
 
 /// A create under way that has made something; and the number of its operation.
 fn under_way(id: &str) -> (Running, String) {
@@ -126,7 +128,7 @@ async fn a_step_in_doubt_is_settled_only_as_the_world_is() {
          UPDATE labctl.steps SET status = 'in_doubt', id = NULL WHERE operation = {number} AND address = '{address}';
          UPDATE labctl.resources SET status = 'in_doubt', id = NULL, token = 'lost' WHERE address = '{address}'"
     );
-    sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(&mut world.registry().await).await.unwrap();
+    sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut world.registry().await).await.unwrap();
     assert_eq!(error(&world.run(&["operation", "watch", &number, "-o", "json"]), 4)["code"], "in_doubt");
     let resolve = |more: &[&str]| world.run(&[&["operation", "resolve", &number, short, "-o", "json"], more].concat());
     assert_eq!(error(&resolve(&[]), 64)["code"], "usage");
@@ -181,4 +183,68 @@ async fn a_tenants_history_tells_who_changed_what_and_the_audit_trail_holds() {
             assert!(!run.out.is_empty() || line == "lock list", "{line} -o {format}");
         }
     }
+}
+
+async fn says(db: &mut PgConnection, sql: &str) {
+    sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(db).await.unwrap_or_else(|e| panic!("{sql}: {e}"));
+}
+
+/// In a registry of its own: nobody else's trail is tampered with.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_audit_trail_that_was_tampered_with_fails_its_verification_with_the_row_and_the_reason() {
+    const DATABASE: &str = "tampered_registry";
+    let (world, sandbox) = (shared(), shared().open().await);
+    let (port, user, password) = (sandbox.registry.port, &sandbox.registry.user, sandbox.registry.password.expose_secret());
+    says(&mut world.superuser("postgres").await, &format!("CREATE DATABASE {DATABASE} OWNER {user} TEMPLATE template0")).await;
+    let folder = world.dir().join("tampered");
+    fs::create_dir(&folder).unwrap();
+    let registry = json!({"host": "127.0.0.1", "port": port, "database": DATABASE, "user": user, "tls": "disable"});
+    let profile = json!({"region": sandbox.region, "account_id": sandbox.account_id, "registry": registry, "platform": {}});
+    fs::write(folder.join("labctl.toml"), toml::to_string(&json!({"profiles": {"tampered": profile}})).unwrap()).unwrap();
+    let labctl = |args: &[&str]| {
+        let mut command = world.command(args);
+        ended(command.current_dir(&folder).env("LABCTL_PROFILE", "tampered").env("LABCTL_REGISTRY_PASSWORD", password))
+    };
+    assert_eq!(labctl(&["registry", "init"]).code, 0);
+    let mut owner = connect(port, user, password, DATABASE).await.unwrap();
+    let rows = "INSERT INTO labctl.audit (who, host, action, detail) SELECT 'ana', 'here', 'test', jsonb_build_object('n', n) FROM generate_series(1, 5) n";
+    says(&mut owner, rows).await;
+    let verify = |more: &[&str]| labctl(&[&["audit", "verify", "-o", "json"], more].concat());
+    let report = |run: &Run| -> Value { serde_json::from_str(&run.out).unwrap_or_else(|e| panic!("{e}\n{run}")) };
+    let whole = verify(&[]);
+    assert_eq!(whole.code, 0, "{whole}");
+    let (last, head) = (report(&whole)["rows"].as_i64().unwrap(), report(&whole)["head"].as_str().unwrap().to_owned());
+    assert!(last >= 5, "{whole}");
+
+    // Not even the registry's owner may: whoever could, took the guards away first.
+    says(&mut owner, "CREATE TABLE public.kept AS SELECT * FROM labctl.audit; CREATE TABLE public.kept_head AS SELECT * FROM labctl.audit_head").await;
+    let mut tamperer = world.superuser(DATABASE).await;
+    says(&mut tamperer, "SET session_replication_role = replica").await;
+    let broken = [
+        (format!("UPDATE labctl.audit SET who = 'bob' WHERE seq = {last} - 2"), last - 2, "it was changed after it was written".to_owned()),
+        (format!("DELETE FROM labctl.audit WHERE seq = {last} - 2"), last - 1, format!("rows {0} to {0} are missing", last - 2)),
+        (format!("DELETE FROM labctl.audit WHERE seq > {last} - 2"), last - 1, format!("rows {} to {last} are missing", last - 1)),
+    ];
+    let mend = "DELETE FROM labctl.audit; INSERT INTO labctl.audit SELECT * FROM public.kept; UPDATE labctl.audit_head h SET seq = k.seq, hash = k.hash FROM public.kept_head k";
+    for (tampering, row, why) in broken {
+        says(&mut tamperer, &tampering).await;
+        let told = verify(&[]);
+        let words = format!("the audit trail is broken at row {row}: {why}");
+        assert_eq!((told.code, told.error()["code"].as_str(), told.error()["message"].as_str()), (1, Some("audit_broken"), Some(words.as_str())), "{told}");
+        assert!(told.error()["hint"].as_str().unwrap().contains("backup of the registry"), "{told}");
+        assert_eq!(report(&told)["broken"], json!({"seq": row, "why": why}), "what is right is told, too: {told}");
+        let people = labctl(&["audit", "verify"]);
+        assert!(people.code == 1 && people.err.contains(&words), "{people}");
+        says(&mut tamperer, mend).await;
+        let mended = verify(&["--head", &head]);
+        assert_eq!((mended.code, report(&mended)["kept"].as_i64()), (0, Some(last)), "{mended}");
+    }
+    // Whoever writes the registry's own note of the end, too, is found by a hash kept elsewhere, and by that alone.
+    let cut = format!(
+        "DELETE FROM labctl.audit WHERE seq = {last}; UPDATE labctl.audit_head h SET seq = a.seq, hash = a.hash FROM labctl.audit a WHERE a.seq = {last} - 1"
+    );
+    says(&mut tamperer, &cut).await;
+    assert_eq!(verify(&[]).code, 0);
+    let told = verify(&["--head", &head]);
+    assert_eq!((told.code, told.error()["code"].as_str(), report(&told)["kept"].is_null()), (1, Some("audit_head_missing"), true), "{told}");
 }

@@ -1,6 +1,12 @@
 //! Which servers labctl talks to at all: those that encrypt, and prove who they are.
 
-use super::*;
+use std::time::Duration;
+
+use labctl::engine::fault::Class;
+use labctl::tenantdb::{Databases, Login, Settings, Tls, Tunnels};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+use super::server::{ADMIN_PASSWORD, ENDPOINT, Server};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_without_encryption_is_not_talked_to() {
@@ -48,6 +54,6 @@ async fn a_server_is_only_talked_to_when_its_certificate_is_trusted() {
     // Through a tunnel the name cannot match; the authority still must.
     let tunnels = Tunnels::new([("*.rds.amazonaws.com:5432", format!("127.0.0.1:{port}"))]).unwrap();
     let through = |root_cert| Databases::new(Settings { tunnels: tunnels.clone(), tls: Tls::VerifyFull, root_cert });
-    through(Some(authority)).connect(&login(server::ENDPOINT.into())).await.map(drop).unwrap();
-    assert_eq!(through(None).connect(&login(server::ENDPOINT.into())).await.err().unwrap().code, "tls");
+    through(Some(authority)).connect(&login(ENDPOINT.into())).await.map(drop).unwrap();
+    assert_eq!(through(None).connect(&login(ENDPOINT.into())).await.err().unwrap().code, "tls");
 }

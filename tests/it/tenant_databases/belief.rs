@@ -1,0 +1,174 @@
+//! A migration in one round trip: what is believed of a schema is checked before the file is run, and where it does not hold it is looked.
+
+use std::time::Duration;
+
+use labctl::engine::fault::{Class, Fault};
+use labctl::tenantdb::migrations::apply::{Done, Job, Ledger, migrate};
+use labctl::tenantdb::migrations::ledger::To;
+use labctl::tenantdb::migrations::{File, Library, Step};
+use labctl::tenantdb::quote::Ident;
+use labctl::tenantdb::{Databases, Login, Settings, Tls, Tunnels};
+use sqlx::PgConnection;
+
+use super::server::{ADMIN_PASSWORD, Secrets, Server, run, texts};
+use super::tenant::everything;
+
+/// One tenant at V2, and what could come.
+struct Ground {
+    tenant: &'static str,
+    server: Server,
+    databases: Databases,
+    library: Library,
+    steps: Vec<Step>,
+    sup: PgConnection,
+}
+
+const LEDGER: &str = "SELECT concat(position, ' V', version) FROM T_schema.labctl_migrations ORDER BY position";
+
+impl Ground {
+    async fn new(tenant: &'static str) -> Self {
+        let server = Server::new(&format!("{tenant}_server")).await;
+        let (secrets, mut library) = (Secrets::default(), Library::default());
+        let file = |version: u32| {
+            File::parse("tenant", &format!("V{version}__f.sql"), &format!("CREATE TABLE t{version} (id int); INSERT INTO t{version} VALUES (1);"))
+        };
+        let mut files: Vec<File> = (1..=5).map(|version| file(version).unwrap()).collect();
+        files.push(File::parse("tenant", "V6__index.sql", "-- labctl: no-transaction\nCREATE INDEX CONCURRENTLY by_id ON t1 (id);").unwrap());
+        files.push(File::parse("tenant", "V7__wrong.sql", "INSERT INTO nowhere VALUES (1);").unwrap());
+        let steps = library.add(files).unwrap();
+        let cx = server.cx(&secrets, library.clone()).await;
+        for resource in everything(&secrets, tenant, &server.shared, &steps[..2]) {
+            resource.converge(&cx).await.unwrap();
+        }
+        let sup = server.superuser(&server.shared).await;
+        let databases = Databases::new(Settings { tunnels: Tunnels::default(), tls: Tls::Prefer, root_cert: None });
+        Self { tenant, server, databases, library, steps, sup }
+    }
+
+    /// Migrates to this version, believing that the first so many were applied.
+    async fn migrate(&self, to: usize, believed: &[Step]) -> Result<Done, Fault> {
+        let login = Login {
+            endpoint: format!("127.0.0.1:{}", self.server.port()),
+            database: self.server.shared.clone(),
+            username: self.server.admin.clone(),
+            password: ADMIN_PASSWORD.into(),
+        };
+        let (schema, role) = (self.ident("schema"), self.ident("migrate"));
+        let address = format!("{}/postgres_schema_version/main", self.tenant);
+        let job = Job {
+            shared: None,
+            schema: &schema,
+            role: &role,
+            tenant: self.tenant,
+            wanted: &self.steps[..to],
+            to: &To::new(),
+            ledger: Ledger::Of { address: &address, registry: "r1" },
+            believed: Some(believed),
+            lock_timeout: Duration::from_secs(1),
+        };
+        migrate(&mut self.databases.connect(&login).await.unwrap(), &job, &self.library).await
+    }
+
+    fn ident(&self, part: &str) -> Ident {
+        Ident::new(&format!("{}_{part}", self.tenant)).unwrap()
+    }
+
+    /// `T` stands for the tenant.
+    async fn run(&mut self, sql: &str) {
+        run(&mut self.sup, &sql.replace("T_", &format!("{}_", self.tenant))).await.unwrap();
+    }
+
+    async fn texts(&mut self, sql: &str) -> Vec<String> {
+        texts(&mut self.sup, &sql.replace("T_", &format!("{}_", self.tenant))).await
+    }
+
+    async fn refused(&mut self, to: usize, believed: usize, code: &str) {
+        let fault = self.migrate(to, &self.steps[..believed]).await.unwrap_err();
+        assert_eq!((fault.class, fault.code.as_str()), (Class::Refused, code), "{fault}");
+    }
+
+    /// How many scripts that look for themselves the server has seen so far: its log has every statement.
+    fn looks(&self) -> usize {
+        self.server.log().matches(&format!("EXECUTE labctl_look ('{}_schema'", self.tenant)).count()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_believed_is_checked_and_what_does_not_hold_is_looked_at() {
+    let mut ground = Ground::new("believing").await;
+    let steps = ground.steps.clone();
+    let looks = ground.looks();
+
+    // It holds: nothing is looked at.
+    let done = ground.migrate(3, &steps[..2]).await.unwrap();
+    assert_eq!((done.before.len(), done.after.len()), (2, 3));
+    assert_eq!(ground.texts(LEDGER).await, ["1 V1", "2 V2", "3 V3"]);
+    assert_eq!(ground.looks(), looks);
+    let central = "SELECT concat(version, ' ', oid = 'T_schema'::regnamespace) FROM labctl_ledger.schemas WHERE schema = 'T_schema'";
+    assert_eq!(ground.texts(central).await, ["3 t"]);
+    assert_eq!(ground.texts("SELECT 1::text FROM pg_auth_members WHERE roleid = 'T_migrate'::regrole").await, [""; 0]);
+
+    // The schema is behind what is believed of it, as after a restore, or before it: each file is run once all the same.
+    ground.run("DELETE FROM T_schema.labctl_migrations WHERE version = 3; DROP TABLE T_schema.t3").await;
+    let done = ground.migrate(4, &steps[..3]).await.unwrap();
+    assert_eq!((done.before.len(), done.after.len()), (2, 4));
+    assert!(ground.looks() > looks);
+    let done = ground.migrate(5, &steps[..2]).await.unwrap();
+    assert_eq!((done.before.len(), done.after.len()), (4, 5));
+    assert_eq!(ground.texts(LEDGER).await, ["1 V1", "2 V2", "3 V3", "4 V4", "5 V5"]);
+
+    // An index made concurrently has no one transaction: it is looked, and it is made.
+    assert_eq!(ground.migrate(6, &steps[..5]).await.unwrap().after.len(), 6);
+
+    // A file that fails over something missing is run again after a look, and fails as itself.
+    let fault = ground.migrate(7, &steps[..6]).await.unwrap_err();
+    assert_eq!((fault.class, fault.code.as_str()), (Class::Refused, "42P01"));
+    assert!(fault.message.contains("V7__wrong") && fault.message.contains("nowhere"), "{fault}");
+    assert_eq!(ground.texts(LEDGER).await.len(), 6);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn T_opens_no_door_that_looking_keeps_shut() {
+    let mut ground = Ground::new("doorway").await;
+    let steps = ground.steps.clone();
+
+    // Somebody else is at it.
+    ground.run("BEGIN; SELECT pg_advisory_xact_lock(hashtext('labctl:migrate'), hashtext('T_schema'))").await;
+    let fault = ground.migrate(3, &steps[..2]).await.unwrap_err();
+    assert_eq!((fault.class, fault.code.as_str()), (Class::Busy, "55P03"), "{fault}");
+    ground.run("ROLLBACK").await;
+
+    // A history that is not ours to go on with.
+    ground.run("UPDATE T_schema.labctl_migrations SET checksum = repeat('0', 64) WHERE version = 2").await;
+    ground.refused(3, 2, "history").await;
+    ground.run(&format!("UPDATE T_schema.labctl_migrations SET checksum = '{}' WHERE version = 2", steps[1].checksum)).await;
+
+    // Another's, and of another registry.
+    for whose in ["another/postgres_schema_version/main", "doorway/postgres_schema_version/main"] {
+        let registry = if whose.starts_with("another") { "r1" } else { "r2" };
+        ground.run(&format!(r#"COMMENT ON TABLE T_schema.labctl_migrations IS '{{"labctl:address":"{whose}","labctl:registry":"{registry}"}}'"#)).await;
+        ground.refused(3, 2, "foreign").await;
+    }
+    let ours = r#"COMMENT ON TABLE T_schema.labctl_migrations IS '{"labctl:address":"doorway/postgres_schema_version/main","labctl:registry":"r1"}'"#;
+    ground.run(ours).await;
+
+    // A view in the ledger's place, whose functions would run with the rights of whoever reads it.
+    let trap = "SET search_path = T_schema; CREATE SEQUENCE reads; GRANT ALL ON reads TO PUBLIC; ALTER TABLE labctl_migrations RENAME TO kept; \
+                CREATE VIEW labctl_migrations AS SELECT *, nextval('T_schema.reads') FROM kept; GRANT ALL ON labctl_migrations TO PUBLIC; RESET search_path";
+    ground.run(trap).await;
+    ground.refused(3, 2, "not_a_ledger").await;
+    assert_eq!(ground.texts("SELECT is_called::text FROM T_schema.reads").await, ["false"]);
+    ground.run("SET search_path = T_schema; DROP VIEW labctl_migrations; ALTER TABLE kept RENAME TO labctl_migrations; RESET search_path").await;
+
+    // A membership of the administrator's that was there before stays.
+    ground.run("GRANT T_migrate TO T_server_admin").await;
+    assert_eq!(ground.migrate(3, &steps[..2]).await.unwrap().after.len(), 3);
+    assert_eq!(ground.texts("SELECT 1::text FROM pg_auth_members WHERE roleid = 'T_migrate'::regrole").await, ["1"]);
+
+    // No such schema any more.
+    ground.run("REVOKE T_migrate FROM T_server_admin; ALTER SCHEMA T_schema RENAME TO elsewhere").await;
+    ground.refused(4, 3, "3F000").await;
+    ground.run("ALTER SCHEMA elsewhere RENAME TO T_schema").await;
+    assert_eq!(ground.migrate(4, &steps[..3]).await.unwrap().after.len(), 4);
+    assert_eq!(ground.texts(LEDGER).await, ["1 V1", "2 V2", "3 V3", "4 V4"]);
+}
