@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use super::fixture::{Run, World, blocking, ended, finished, pid, shared};
+use super::fixture::{Run, World, blocking, ended, finished, finished_within, pid, shared};
 use super::sweep::{Found, shown, sweep};
 
 /// A command that is killed. `{id}` stands for the tenant.
@@ -128,6 +128,10 @@ impl Asleep {
 
     pub fn end(self) -> Run {
         finished(self.0)
+    }
+
+    pub fn end_within(self, patience: Duration) -> Run {
+        finished_within(patience, self.0)
     }
 }
 
