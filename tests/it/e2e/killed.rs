@@ -113,7 +113,7 @@ pub fn asleep(world: &World, args: &[&str], point: &str) -> Asleep {
     let mut command = world.command(args);
     command.env("LABCTL_FAILPOINT", format!("{point}=stop")).env("LABCTL_FAILPOINT_LOG", &log);
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let until = Instant::now() + Duration::from_secs(60);
+    let until = Instant::now() + Duration::from_secs(240);
     while std::fs::read_to_string(&log).unwrap_or_default().is_empty() {
         assert!(Instant::now() < until, "{args:?} did not come to {point}");
         std::thread::sleep(Duration::from_millis(20));

@@ -88,7 +88,9 @@ impl Loss {
                 says(&mut db, "ALTER ROLE labctl_registry SET default_transaction_read_only = on").await;
                 assert!(end_sessions(&mut db).await > 0, "there was no session to end");
                 wake();
+                let until = Instant::now() + PATIENCE;
                 while count(&mut db, &format!("SELECT count(*) {SESSIONS}")).await == 0 {
+                    assert!(Instant::now() < until, "it did not connect again");
                     tokio::time::sleep(Duration::from_millis(20)).await;
                 }
                 pause(seconds).await;
