@@ -1,8 +1,11 @@
 //! Each library's error becomes a [`CliError`] here: its kind, hence its exit code, is chosen once.
 
+use std::collections::BTreeMap;
+
 use super::error::{CliError, Kind};
 use crate::engine::fault::{Class, Left};
-use crate::engine::run::End;
+use crate::engine::kind::Address;
+use crate::engine::run::{End, Outcome};
 use crate::ops::OpError;
 use crate::ops::change::Report;
 use crate::registry::{RegistryError, TenantStatus};
@@ -50,6 +53,27 @@ impl From<OpError> for CliError {
         let words = error.to_string();
         match error {
             OpError::Registry(e) => e.into(),
+            OpError::Unbegun { registry, .. } => Self::failed(registry.code(), words)
+                .cause(&registry)
+                .left("nothing in AWS or in a database: no step was begun; perhaps the operation, on record")
+                .hints(registry.hint())
+                .hint("run the same command again: it goes on with what is on record"),
+            OpError::Unrecorded { tenant, operation, outcome, registry } => {
+                let mut told = ended_otherwise(&tenant, operation, &outcome, &BTreeMap::new()).unwrap_or_else(|| {
+                    Self::new(Kind::Stopped, "stopped", words)
+                        .left(format!("what its {} steps have made, all of them done and on record", outcome.ends.len()))
+                        .hint(format!("`labctl operation resume {operation}` puts the end on record, too"))
+                });
+                if told.kind == Kind::Stopped {
+                    registry.code().clone_into(&mut told.code);
+                }
+                if outcome.journal.is_none() {
+                    told = told.cause(&registry);
+                }
+                // The registry comes first: nothing goes on without it.
+                told.hints.splice(..0, registry.hint());
+                told
+            }
             OpError::Spec { invalid, .. } => invalid.into(),
             OpError::Templates(invalid) => Self::new(Kind::Usage, "invalid_templates", words).diagnostics(invalid.errors),
             OpError::Migration { bad, .. } => Self::new(Kind::Usage, "invalid_migration", words).cause(bad),
@@ -137,9 +161,13 @@ pub(super) fn incomplete(report: &Report) -> Option<CliError> {
     if let Some(fault) = &report.unproven {
         return Some(unproven(report, fault));
     }
-    let outcome = report.outcome.as_ref().filter(|o| !o.complete())?;
-    let tenant = &report.tenant.id;
-    let number = report.operation.unwrap_or_default();
+    ended_otherwise(&report.tenant.id, report.operation.unwrap_or_default(), report.outcome.as_ref()?, &report.undone)
+}
+
+fn ended_otherwise(tenant: &str, number: i64, outcome: &Outcome, undone: &BTreeMap<Address, End>) -> Option<CliError> {
+    if outcome.complete() {
+        return None;
+    }
     let done = outcome.ends.values().filter(|e| matches!(e, End::Done(_))).count();
     let kind = match outcome {
         o if o.in_doubt() => Kind::InDoubt,
@@ -154,7 +182,7 @@ pub(super) fn incomplete(report: &Report) -> Option<CliError> {
         _ => ("stopped", "stopped part-way"),
     };
     let mut told = CliError::new(kind, code, format!("operation {number} of tenant `{tenant}` {how}: {done} of {} steps are done", outcome.ends.len()));
-    let name = |a: &crate::engine::kind::Address| format!("{}/{}", a.kind, a.name);
+    let name = |a: &Address| format!("{}/{}", a.kind, a.name);
     for (address, end) in &outcome.ends {
         let (End::Failed(fault) | End::InDoubt(fault)) = end else { continue };
         if kind == Kind::Stopped && told.code == "stopped" {
@@ -169,7 +197,7 @@ pub(super) fn incomplete(report: &Report) -> Option<CliError> {
         told = told.hints(fault.hint.clone());
     }
     if let Some(why) = &outcome.journal {
-        told = told.cause(why);
+        told = told.cause(why).left("what the steps under way were making: that they were begun is on record, and resuming looks for it first");
     }
     let because = |(address, end): (&_, &_)| match end {
         End::Skipped(why) => Some(format!("{} ({why})", name(address))),
@@ -182,12 +210,12 @@ pub(super) fn incomplete(report: &Report) -> Option<CliError> {
             n => format!("not finished: {n} steps; `labctl operation show {number}` lists them"),
         });
     }
-    let undone = report.undone.values().filter(|e| matches!(e, End::Done(_))).count();
-    for (address, end) in &report.undone {
+    for (address, end) in undone {
         if let End::Failed(fault) | End::InDoubt(fault) = end {
             told = told.left(format!("{}: it could not be undone: {fault}", name(address)));
         }
     }
+    let undone = undone.values().filter(|e| matches!(e, End::Done(_))).count();
     if undone > 0 {
         let kept = "what holds data, with what that needs, is kept and on record";
         told = told.left(format!("what this run has made is deleted again ({undone} resources); {kept}: `labctl tenant show {tenant}`"));

@@ -379,10 +379,12 @@ impl<'a, C: Send + Sync + 'static> Loop<'a, C> {
         self.outcome.ends.insert(address, end);
     }
 
-    /// A step that ends without an outcome: what it has made is on record, and nothing is written over that.
+    /// A step that ends without an outcome: what is on record of it stays, and nothing is written over that.
     fn cut_short(&self, address: &Address, how: &str) -> End {
         let why = self.halted.as_deref().unwrap_or("the run was stopped");
-        let because = format!("{how}, what it has made is on record: {why}");
+        // The entry that could not be written may be the one with its id: then only the intent is there, and resume looks.
+        let kept = if self.outcome.journal.is_some() { "that it was begun is on record" } else { "what it has made is on record" };
+        let because = format!("{how}, {kept}: {why}");
         self.hear(Event::StepSkipped { address: address.clone(), because: because.clone() });
         End::Skipped(because)
     }

@@ -17,6 +17,7 @@ use tokio::sync::watch;
 
 use super::deliver;
 use super::edit::{Current, Edit, Verb};
+use super::end::{Wait, written};
 use super::error::OpError;
 use super::proof;
 use super::site::Site;
@@ -82,6 +83,12 @@ struct Ended<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     fault: Option<&'a Fault>,
 }
+
+/// What a run is carried out with: its journal, who hears of it, and what tells it to stop.
+type With<'a> = (&'a OperationJournal, &'a dyn Listener, watch::Receiver<Stop>);
+
+/// What comes of the end of a run: what was undone, why a purge is unproven, what to tell.
+type After = (BTreeMap<Address, End>, Option<Fault>, Report);
 
 /// What was found out before anything is written.
 pub struct Preview {
@@ -234,31 +241,50 @@ impl Prepared<'_> {
     async fn run(&self, listener: &dyn Listener, stop: watch::Receiver<Stop>) -> Result<Report, OpError> {
         let tenant = &self.plan.tenant;
         if self.is_empty() {
-            return self.report(None, None, BTreeMap::new()).await;
+            let shown = self.site.registry.tenant_view(tenant).await?;
+            return Ok(self.report(None, shown, BTreeMap::new()));
         }
         let before = self.site.cx.cloud.calls().by_operation();
-        let operation = self.begin().await?;
+        let operation = match self.begin().await {
+            Err(OpError::Registry(registry)) if registry.passing() => return Err(OpError::Unbegun { tenant: tenant.clone(), registry }),
+            begun => begun?,
+        };
         failpoint!("verb.begun", tenant);
         let journal = self.site.registry.journal(operation, &self.lease);
         let outcome = run(self.crew(&journal, listener, stop.clone()), self.plan.steps.clone()).await;
         failpoint!("verb.ran", tenant);
+        let ended = self.end(&outcome, operation, &before, (&journal, listener, stop)).await;
+        match ended {
+            Ok((undone, unproven, report)) => Ok(Report { outcome: Some(outcome), unproven, undone, ..report }),
+            Err(OpError::Registry(registry)) if registry.passing() => {
+                Err(OpError::Unrecorded { tenant: tenant.clone(), operation, outcome: Box::new(outcome), registry })
+            }
+            Err(e) => Err(e),
+        }
+    }
+
+    /// What comes after the steps: undoing, proving, the end on record. A registry that is away for a short time is waited for, unless the
+    /// run has done so already.
+    async fn end(&self, outcome: &Outcome, operation: i64, before: &BTreeMap<String, u64>, with: With<'_>) -> Result<After, OpError> {
+        let (tenant, (journal, listener, stop)) = (&self.plan.tenant, with);
+        let wait = Wait { patience: self.site.patience, over: outcome.journal.is_some() || outcome.interrupted };
         let undone = match self.on_failure {
             OnFailure::Undo if !outcome.complete() && !outcome.interrupted && !outcome.fenced && outcome.journal.is_none() => {
                 let steps = undo::steps(self.site, tenant, &self.plan.steps).await?;
                 failpoint!("verb.undo_planned", tenant);
-                run(self.crew(&journal, listener, stop), steps).await.ends
+                run(self.crew(journal, listener, stop), steps).await.ends
             }
             _ => BTreeMap::new(),
         };
-        let proof = self.prove(&outcome, operation).await?;
-        let calls = since(&before, &self.site.cx.cloud.calls().by_operation());
+        let proof = self.prove(outcome, operation).await?;
+        let calls = since(before, &self.site.cx.cloud.calls().by_operation());
         let (certificate, unproven) = match proof {
             None => (None, None),
             Some(Ok(document)) => (Some(document), None),
             Some(Err(fault)) => (None, Some(fault)),
         };
-        let (status, tenant_status) = self.ends_as(&outcome, unproven.is_none());
-        let summary = summary(&outcome, unproven.as_ref());
+        let (status, tenant_status) = self.ends_as(outcome, unproven.is_none());
+        let summary = summary(outcome, unproven.as_ref());
         let end = operations::Outcome { status, summary: &summary, calls: &json!(calls), tenant: tenant_status };
         let registry = &self.site.registry;
         match certificate {
@@ -266,19 +292,20 @@ impl Prepared<'_> {
             _ if outcome.fenced => tracing::warn!("another process has taken over tenant {tenant}"),
             Some(document) => {
                 failpoint!("verb.proven", tenant);
-                registry.finish_purge(&self.lease, operation, &end, &document).await?;
+                wait.through(|| async { written(registry.finish_purge(&self.lease, operation, &end, &document).await, status) }).await?;
             }
             None => {
                 if outcome.complete() {
-                    registry.release_names(&self.lease, &self.names()).await?;
+                    let names = self.names();
+                    wait.through(|| registry.release_names(&self.lease, &names)).await?;
                     failpoint!("verb.names_released", tenant);
                 }
-                registry.finish_operation(&self.lease, operation, &end).await?;
+                wait.through(|| async { written(registry.finish_operation(&self.lease, operation, &end).await, status) }).await?;
             }
         }
         failpoint!("verb.finished", tenant);
-        let report = self.report(Some(operation), Some(outcome), calls).await?;
-        Ok(Report { unproven, undone, ..report })
+        let shown = wait.through(|| registry.tenant_view(tenant)).await?;
+        Ok((undone, unproven, self.report(Some(operation), shown, calls)))
     }
 
     fn crew<'a>(&'a self, journal: &'a OperationJournal, listener: &'a dyn Listener, stop: watch::Receiver<Stop>) -> Crew<'a, Cx> {
@@ -381,19 +408,18 @@ impl Prepared<'_> {
         (status, never_ready.then_some(if status == OperationStatus::Interrupted { TenantStatus::Provisioning } else { TenantStatus::Failed }))
     }
 
-    async fn report(&self, operation: Option<i64>, outcome: Option<Outcome>, calls: BTreeMap<String, u64>) -> Result<Report, OpError> {
-        let tenant = self.site.registry.tenant_view(&self.plan.tenant).await?;
-        Ok(Report {
+    fn report(&self, operation: Option<i64>, tenant: TenantView, calls: BTreeMap<String, u64>) -> Report {
+        Report {
             operation,
             verb: self.verb,
             tenant,
-            outcome,
+            outcome: None,
             undone: BTreeMap::new(),
             unproven: None,
             plan: self.plan.clone(),
             calls,
             took: self.began.elapsed(),
-        })
+        }
     }
 }
 

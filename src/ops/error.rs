@@ -5,6 +5,7 @@ use chrono::{DateTime, Utc};
 use super::verb::Verb;
 use crate::engine::fault::Fault;
 use crate::engine::kind::{Address, Suspension};
+use crate::engine::run::Outcome;
 use crate::plan;
 use crate::registry::{Hold, RegistryError, TenantStatus};
 use crate::spec::Invalid;
@@ -39,6 +40,28 @@ pub enum OpError {
     /// The registry refused or failed.
     #[error(transparent)]
     Registry(#[from] RegistryError),
+    /// The registry was lost while the operation was put on record: whether it is there is not known; no step was begun.
+    #[error("the operation on tenant `{tenant}` could not be begun")]
+    Unbegun {
+        /// The tenant's id.
+        tenant: String,
+        /// How.
+        #[source]
+        registry: RegistryError,
+    },
+    /// The registry was lost on the way, so that the end of the run is not on record. Each step that was begun is.
+    #[error("how operation {operation} of tenant `{tenant}` ended could not be recorded")]
+    Unrecorded {
+        /// The tenant's id.
+        tenant: String,
+        /// The operation's number.
+        operation: i64,
+        /// How the run ended.
+        outcome: Box<Outcome>,
+        /// How the registry was lost.
+        #[source]
+        registry: RegistryError,
+    },
     /// `create` of a tenant that exists.
     #[error("tenant `{tenant}` exists already ({status}, revision {revision})")]
     Exists {

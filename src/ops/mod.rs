@@ -34,6 +34,7 @@ pub mod deploy;
 pub mod doctor;
 pub mod drift;
 pub mod edit;
+mod end;
 pub mod error;
 pub mod fleet;
 pub mod fleet_health;

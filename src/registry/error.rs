@@ -44,12 +44,38 @@ pub enum RegistryError {
         /// What is wrong with it.
         why: String,
     },
-    /// No answer, no admittance, or no writing: starting, stopping, read-only, full.
+    /// No answer, or no admittance: starting, stopping, cut off.
     #[error("the registry at {at} cannot be reached: {why}")]
     Unreachable {
         /// `host:port/database`.
         at: String,
         /// The system's or the server's words.
+        why: String,
+    },
+    /// It answers, and takes no writes: a replica, or a server that is read-only.
+    #[error("the registry at {at} takes no writes: {why}")]
+    ReadOnly {
+        /// `host:port/database`.
+        at: String,
+        /// The server's words.
+        why: String,
+    },
+    /// It answers, and has run out of something: disk, memory, connections.
+    #[error("the server of the registry at {at} has run out of {}: {why}", .out_of.what())]
+    Exhausted {
+        /// `host:port/database`.
+        at: String,
+        /// What is wanting.
+        out_of: OutOf,
+        /// The server's words.
+        why: String,
+    },
+    /// Something between labctl and the server hands sessions round, or keeps from the server what labctl says of its session.
+    #[error("there is a connection pooler before the registry at {at}: {why}")]
+    Pooled {
+        /// `host:port/database`.
+        at: String,
+        /// How that shows.
         why: String,
     },
     /// A tenant of that id is on record.
@@ -150,6 +176,35 @@ pub enum RegistryError {
     },
 }
 
+/// What a server has run out of (SQLSTATE class 53).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OutOf {
+    /// `disk_full`.
+    Disk,
+    /// `too_many_connections`.
+    Connections,
+    /// Memory, or what else it may use.
+    Resources,
+}
+
+impl OutOf {
+    fn by(code: &str) -> Self {
+        match code {
+            "53100" => Self::Disk,
+            "53300" => Self::Connections,
+            _ => Self::Resources,
+        }
+    }
+
+    fn what(self) -> &'static str {
+        match self {
+            Self::Disk => "disk space",
+            Self::Connections => "connections",
+            Self::Resources => "resources",
+        }
+    }
+}
+
 /// What every function of this module returns.
 pub type Result<T> = std::result::Result<T, RegistryError>;
 
@@ -162,6 +217,11 @@ impl RegistryError {
             Self::TooNew { .. } => "registry_too_new",
             Self::Foreign { .. } => "registry_foreign",
             Self::Unreachable { .. } => "registry_unreachable",
+            Self::ReadOnly { .. } => "registry_read_only",
+            Self::Exhausted { out_of: OutOf::Disk, .. } => "registry_full",
+            Self::Exhausted { out_of: OutOf::Connections, .. } => "registry_too_many_connections",
+            Self::Exhausted { out_of: OutOf::Resources, .. } => "registry_out_of_resources",
+            Self::Pooled { .. } => "registry_pooled",
             Self::Exists { .. } => "exists",
             Self::NotFound { .. } => "not_found",
             Self::Locked(_) => "locked",
@@ -183,6 +243,17 @@ impl RegistryError {
         Some(match self {
             Self::NotInitialised { .. } | Self::Outdated { .. } => "run `labctl registry init`".into(),
             Self::TooNew { .. } => "use the newer labctl that migrated it".into(),
+            Self::Unreachable { .. } => "is the server up, and are host, port, user and password right? `labctl registry status` asks it".into(),
+            Self::ReadOnly { .. } => {
+                "you are connected to a replica, or the server is read-only: point the profile at the primary; commands that only read work meanwhile".into()
+            }
+            Self::Exhausted { out_of: OutOf::Disk, .. } => "make space on the registry's server".into(),
+            Self::Exhausted { out_of: OutOf::Connections, .. } => {
+                "raise its `max_connections`, or the limit of labctl's role, or end what holds them (`pg_stat_activity` lists it); labctl needs up to four"
+                    .into()
+            }
+            Self::Exhausted { out_of: OutOf::Resources, .. } => "the server's log says more".into(),
+            Self::Pooled { .. } => "point the profile at the server itself: labctl needs a session of its own, and at most four".into(),
             Self::Exists { tenant, .. } => format!("`labctl tenant apply {tenant}` makes it as its spec says"),
             Self::NotFound { what, .. } => match *what {
                 "tenant" => "`labctl tenant list` lists them; a new one is made from a spec: `labctl tenant create tenants/ID.toml`".into(),
@@ -209,9 +280,14 @@ impl RegistryError {
         Self::NotFound { what, id: id.to_string() }
     }
 
-    /// Whether asking again, on a new connection, may help.
-    pub(super) fn passing(&self) -> bool {
-        matches!(self, Self::Unreachable { .. })
+    /// Whether asking again, on a new connection, may help: it is cut off, or another server is about to take its place.
+    pub(super) fn away(&self) -> bool {
+        matches!(self, Self::Unreachable { .. } | Self::ReadOnly { .. })
+    }
+
+    /// Whether the same question may be answered later.
+    pub(crate) fn passing(&self) -> bool {
+        self.away() || matches!(self, Self::Exhausted { .. })
     }
 
     /// The one place where an SQL error becomes one of ours. `at` is `host:port/database`.
@@ -239,13 +315,27 @@ impl RegistryError {
             "LC003" => Self::Held(message),
             // undefined_table, invalid_schema_name
             "42P01" | "3F000" => Self::NotInitialised { at: at.to_owned() },
-            // read_only_sql_transaction, lock_not_available, query_canceled; 08 connection, 28 authorisation, 3D no such database,
-            // 53 resources (full disk, too many connections), 57P shutting down or starting, 58 system error
-            code if matches!(code, "25006" | "55P03" | "57014") || ["08", "28", "3D", "53", "57P", "58"].iter().any(|class| code.starts_with(class)) => {
+            "25006" => Self::ReadOnly { at: at.to_owned(), why: format!("{message} (25006)") },
+            code if code.starts_with("53") => Self::Exhausted { at: at.to_owned(), out_of: OutOf::by(code), why: format!("{message} ({code})") },
+            code if is_pooler(code, &message) => Self::Pooled { at: at.to_owned(), why: format!("{message} ({code})") },
+            // lock_not_available, query_canceled; 08 connection, 28 authorisation, 3D no such database, 57P shutting down or starting,
+            // 58 system error
+            code if matches!(code, "55P03" | "57014") || ["08", "28", "3D", "57P", "58"].iter().any(|class| code.starts_with(class)) => {
                 Self::Unreachable { at: at.to_owned(), why: format!("{message} ({code})") }
             }
             code => Self::Database { code: code.to_owned(), message },
         }
+    }
+}
+
+/// Whether a refusal is a pooler's: PgBouncer's or RDS Proxy's of what labctl says of its session as it connects, or a server's to whom a
+/// statement that was prepared in another session is nothing, or something else.
+fn is_pooler(code: &str, message: &str) -> bool {
+    match code {
+        "08P01" => message.contains("startup parameter"),
+        "0A000" => message.contains("RDS Proxy"),
+        "26000" | "42P05" => true,
+        _ => false,
     }
 }
 

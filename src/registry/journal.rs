@@ -181,7 +181,7 @@ impl Journal for OperationJournal {
         loop {
             match self.once(address, sql, &new).await {
                 Ok(()) => return Ok(()),
-                Err(e) if e.passing() && since.elapsed() + pause < PATIENCE => {
+                Err(e) if e.away() && since.elapsed() + pause < PATIENCE => {
                     tracing::warn!(%address, error = %e, "the journal could not be written; trying again");
                     sleep(pause).await;
                     pause = (pause * 2).min(Duration::from_secs(5));

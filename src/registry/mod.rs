@@ -24,8 +24,8 @@
 //! Rows leave the database as JSON, one object each, and are read by their types' `Deserialize`: columns and fields bear the same names.
 //!
 //! # Caveats
-//! Nothing is connected before the first question is asked ([`Registry::open`] costs nothing). Prepared statements are used, so a
-//! pooler in transaction mode must support them.
+//! Nothing is connected before the first question is asked ([`Registry::open`] costs nothing). A session is the server's own: timeouts are
+//! its settings and statements are prepared in it. A pooler in between is refused (`docs/decisions/0018`).
 
 pub mod audit;
 pub mod certificates;
@@ -56,14 +56,14 @@ mod placed;
 mod schema;
 
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions, PgSslMode};
-use sqlx::{Connection, Postgres, Transaction};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection, Postgres, Row as _, Transaction};
 use tokio::net::TcpStream;
 use tokio::sync::OnceCell;
 use tokio::time::timeout;
@@ -85,6 +85,9 @@ pub use waivers::Waiver;
 const CONNECTIONS: u32 = 4;
 /// Longest wait for a connection.
 const CONNECT: Duration = Duration::from_secs(10);
+
+/// A setting that means nothing to the server: a session that has it was begun by the very packet labctl sent.
+const MARK: &str = "labctl.session";
 
 /// Encryption of the connection, as libpq names the modes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -132,6 +135,22 @@ struct Inner {
     options: PgConnectOptions,
     at: String,
     id: OnceCell<Uuid>,
+    refused: Arc<Refused>,
+}
+
+/// When a server last refused to write. Sessions from before that are not used again: after a failover the name leads to another server,
+/// and a session goes on with the old one.
+#[derive(Default)]
+struct Refused(Mutex<Option<Instant>>);
+
+impl Refused {
+    fn now(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    fn since(&self, age: Duration) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|at| at.elapsed() < age)
+    }
 }
 
 /// What `registry init` did.
@@ -189,7 +208,7 @@ impl Registry {
                 Tls::VerifyFull => PgSslMode::VerifyFull,
             })
             // A stuck neighbour must end in an error and not in silence. What a stopped process has begun is undone before its lease runs out.
-            .options([("lock_timeout", "15s"), ("statement_timeout", "60s"), ("idle_in_transaction_session_timeout", "40s")]);
+            .options([("lock_timeout", "15s"), ("statement_timeout", "60s"), ("idle_in_transaction_session_timeout", "40s"), (MARK, "on")]);
         options = if settings.host.starts_with('/') { options.socket(&settings.host) } else { options.host(&settings.host) };
         if let Some(password) = &settings.password {
             options = options.password(password.expose_secret());
@@ -197,13 +216,19 @@ impl Registry {
         if let Some(path) = &settings.root_certificate {
             options = options.ssl_root_cert(path);
         }
+        let refused = Arc::<Refused>::default();
+        let seen = Arc::clone(&refused);
         let pool = PgPoolOptions::new()
             .max_connections(CONNECTIONS)
             .acquire_timeout(CONNECT)
             .idle_timeout(Duration::from_secs(300))
             .test_before_acquire(false)
-            .before_acquire(|conn, meta| {
+            .before_acquire(move |conn, meta| {
+                let outlived = seen.since(meta.age);
                 Box::pin(async move {
+                    if outlived {
+                        return Ok(false);
+                    }
                     // A connection in steady use need not prove itself at every turn; one that has rested may be dead.
                     if meta.idle_for > Duration::from_secs(1) {
                         conn.ping().await?;
@@ -213,7 +238,7 @@ impl Registry {
             })
             .connect_lazy_with(options.clone());
         let at = format!("{}:{}/{}", settings.host, settings.port, settings.database);
-        Self { inner: Arc::new(Inner { pool, options, at, id: OnceCell::new() }), receivers: Arc::new([]) }
+        Self { inner: Arc::new(Inner { pool, options, at, id: OnceCell::new(), refused }), receivers: Arc::new([]) }
     }
 
     /// [`Registry::open`], and makes sure that it answers and is of our version.
@@ -277,17 +302,32 @@ impl Registry {
         }
     }
 
-    /// Asks for a connection outside the pool's patience: the pool retries a refused connection until its time is up and then says only
-    /// that it is up, while the operator wants to read "connection refused" at once.
+    /// Asks for a first connection outside the pool's patience: the pool retries a refused connection until its time is up and then says
+    /// only that it is up, while the operator wants to read "connection refused" at once. The session must be the server's own.
     async fn knock(&self) -> Result<()> {
-        let unreachable = |why: String| RegistryError::Unreachable { at: self.inner.at.clone(), why };
-        if self.inner.options.get_socket().is_some() || self.inner.pool.size() > 0 {
+        let Inner { pool, options, at, .. } = &*self.inner;
+        let unreachable = |why: String| RegistryError::Unreachable { at: at.clone(), why };
+        if pool.size() > 0 {
             return Ok(());
         }
-        match timeout(CONNECT, TcpStream::connect((self.inner.options.get_host(), self.inner.options.get_port()))).await {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(e)) => Err(unreachable(e.to_string())),
-            Err(_) => Err(unreachable(format!("no answer within {} s", CONNECT.as_secs()))),
+        if options.get_socket().is_none() {
+            match timeout(CONNECT, TcpStream::connect((options.get_host(), options.get_port()))).await {
+                Ok(Ok(_)) => {}
+                Ok(Err(e)) => return Err(unreachable(e.to_string())),
+                Err(_) => return Err(unreachable(format!("no answer within {} s", CONNECT.as_secs()))),
+            }
+        }
+        let mark = format!("SELECT coalesce(current_setting('{MARK}', true), '')");
+        // Not prepared: what a pooler does to a prepared statement is another question.
+        match sqlx::raw_sql(AssertSqlSafe(mark)).fetch_one(pool).await.and_then(|row| row.try_get::<String, _>(0)) {
+            Ok(mark) if mark == "on" => Ok(()),
+            Ok(_) => Err(RegistryError::Pooled { at: at.clone(), why: "the session's own settings do not reach the server".into() }),
+            // The pool has waited for a server that starts, or is full, and does not say which.
+            Err(sqlx::Error::PoolTimedOut) => match timeout(CONNECT, options.connect()).await {
+                Ok(Err(e)) => Err(self.sql(e)),
+                Ok(Ok(_)) | Err(_) => Err(unreachable(format!("no connection within {} s", CONNECT.as_secs()))),
+            },
+            Err(e) => Err(self.sql(e)),
         }
     }
 
@@ -342,7 +382,11 @@ impl Registry {
     }
 
     fn sql(&self, error: sqlx::Error) -> RegistryError {
-        RegistryError::from_sql(&self.inner.at, &error)
+        let error = RegistryError::from_sql(&self.inner.at, &error);
+        if matches!(error, RegistryError::ReadOnly { .. }) {
+            self.inner.refused.now();
+        }
+        error
     }
 
     /// The pool, once it is known that a registry of our version is behind it.

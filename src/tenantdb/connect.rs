@@ -15,7 +15,7 @@ use sqlx::query::QueryAs;
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection as _, Either, FromRow, PgConnection, Postgres, Row as _, ValueRef as _};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::fault::{connecting, fault};
+use super::fault::{MARK, connecting, fault};
 use super::tunnel::{self, Tunnels};
 use crate::engine::fault::Fault;
 
@@ -205,6 +205,7 @@ impl Databases {
             .username(&login.username)
             .password(login.password.expose_secret())
             .application_name("labctl")
+            .options([(MARK, "on")])
             .ssl_mode(mode)
             // Statements hold SCRAM verifiers: they stay out of the log.
             .disable_statement_logging();
@@ -213,6 +214,8 @@ impl Databases {
         }
         let mut link = options.connect().await.map_err(|e| connecting("postgres:connect", e))?;
         let session = if self.read_only { [SESSION, READ_ONLY].join("; ") } else { SESSION.to_owned() };
+        // The mark is asked for first, in the same round trip: where it is missing that is an error, and nothing is set in a session that is not ours.
+        let session = format!("SELECT current_setting('{MARK}'); {session}");
         sqlx::raw_sql(AssertSqlSafe(session)).execute(&mut link).await.map_err(|e| connecting("postgres:SET", e))?;
         Ok(link)
     }

@@ -19,6 +19,11 @@ pub const NO_LOGIN: &[&str] = &["28000", "28P01"];
 /// SQLSTATEs of "a thing of that name exists": database, schema, role.
 const EXISTS: &[&str] = &["42P04", "42P06", "42710"];
 
+/// A setting that means nothing to the server: a session that has it was begun by the very packet labctl sent. A pooler in between refuses the
+/// packet or leaves the setting out, and hands sessions round: roles that are set, locks that are held and statements that are prepared
+/// would be somebody else's.
+pub(super) const MARK: &str = "labctl.session";
+
 /// Turns a failed statement into a [`Fault`]. `call` is `postgres:STATEMENT`.
 pub fn fault(call: &str, error: sqlx::Error) -> Fault {
     match error {
@@ -83,8 +88,22 @@ fn answer(call: &str, error: &(dyn DatabaseError + 'static)) -> Fault {
     classify(call, &code, message)
 }
 
+/// Whether a refusal is a pooler's (PgBouncer's, RDS Proxy's), or shows that one is there: [`MARK`] has not come through, or a statement that
+/// was prepared is not, or is already.
+fn is_pooler(code: &str, message: &str) -> bool {
+    match code {
+        "08P01" => message.contains("startup parameter"),
+        "0A000" => message.contains("RDS Proxy"),
+        "42704" => message.contains(MARK),
+        "26000" | "42P05" => true,
+        _ => false,
+    }
+}
+
 fn classify(call: &str, code: &str, message: String) -> Fault {
     match code {
+        _ if is_pooler(code, &message) => Fault::refused(call, "pooled", format!("there is a connection pooler before the server: {message}"))
+            .hint("labctl needs sessions of its own: name the server itself in the platform, or lead its endpoint there with a tunnel of the profile"),
         "42501" => Fault::refused(call, code, message).hint(
             "the administrator of this server lacks a privilege: it must own the database or hold CREATE on it, have CREATEROLE and CREATEDB, \
                    and from PostgreSQL 16 on ADMIN OPTION for roles it did not make",
@@ -125,6 +144,7 @@ mod tests {
             ("57P01", Class::Unknown),
             ("08006", Class::Unknown),
             ("XX000", Class::Refused),
+            ("26000", Class::Refused),
         ];
         for (code, class) in rows {
             let fault = classify("postgres:CREATE SCHEMA", code, "words".into());
@@ -133,6 +153,20 @@ mod tests {
         }
         assert_eq!(classify("postgres:GRANT", "XX000", "tuple concurrently updated".into()).class, Class::Busy);
         assert!(classify("postgres:GRANT", "42501", "no".into()).hint.is_some());
+    }
+
+    #[test]
+    fn a_pooler_is_told_by_what_it_refuses_and_by_what_does_not_come_through() {
+        for (code, words) in [
+            ("08P01", "unsupported startup parameter in options: labctl.session"),
+            ("0A000", "Feature not supported: RDS Proxy currently doesn\u{2019}t support command-line options."),
+            ("42704", "unrecognized configuration parameter \"labctl.session\""),
+            ("26000", "prepared statement \"sqlx_s_1\" does not exist"),
+        ] {
+            let fault = classify("postgres:connect", code, words.into());
+            assert_eq!((fault.class, fault.code.as_str(), fault.left), (Class::Refused, "pooled", Left::Nothing), "{words}");
+        }
+        assert_eq!(classify("postgres:SET", "42704", "unrecognized configuration parameter \"other\"".into()).code, "42704");
     }
 
     #[test]

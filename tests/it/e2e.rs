@@ -52,10 +52,14 @@ mod operators;
 mod plan_files;
 #[path = "../../benches/migrations/plant.rs"]
 mod plant;
+#[path = "e2e/pooler.rs"]
+mod pooler;
 #[path = "e2e/readme.rs"]
 mod readme;
 #[path = "e2e/records.rs"]
 mod records;
+#[path = "e2e/registry_lost.rs"]
+mod registry_lost;
 #[path = "e2e/rename.rs"]
 mod rename;
 #[path = "e2e/rows.rs"]

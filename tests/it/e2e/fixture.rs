@@ -273,7 +273,8 @@ pub fn finished(child: Child) -> Run {
     finished_within(PATIENCE, child)
 }
 
-fn finished_within(patience: Duration, child: Child) -> Run {
+/// The same, for what takes longer or shorter.
+pub fn finished_within(patience: Duration, child: Child) -> Run {
     let _watch = watch(&child, patience);
     let Output { status, stdout, stderr } = child.wait_with_output().unwrap();
     Run::of(status, String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use super::fixture::{Run, World, blocking, ended, finished, pid, shared};
+use super::fixture::{Run, World, blocking, ended, finished, finished_within, pid, shared};
 use super::sweep::{Found, shown, sweep};
 
 /// A command that is killed. `{id}` stands for the tenant.
@@ -113,7 +113,7 @@ pub fn asleep(world: &World, args: &[&str], point: &str) -> Asleep {
     let mut command = world.command(args);
     command.env("LABCTL_FAILPOINT", format!("{point}=stop")).env("LABCTL_FAILPOINT_LOG", &log);
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let until = Instant::now() + Duration::from_secs(60);
+    let until = Instant::now() + Duration::from_secs(240);
     while std::fs::read_to_string(&log).unwrap_or_default().is_empty() {
         assert!(Instant::now() < until, "{args:?} did not come to {point}");
         std::thread::sleep(Duration::from_millis(20));
@@ -128,6 +128,10 @@ impl Asleep {
 
     pub fn end(self) -> Run {
         finished(self.0)
+    }
+
+    pub fn end_within(self, patience: Duration) -> Run {
+        finished_within(patience, self.0)
     }
 }
 

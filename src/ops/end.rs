@@ -1,0 +1,42 @@
+//! The end of a run comes on record also where the registry is away just then: it is waited for, as the journal is.
+
+use std::future::Future;
+use std::time::Instant;
+
+use tokio::time::sleep;
+
+use crate::engine::pace::Patience;
+use crate::registry::{OperationStatus, RegistryError};
+
+/// How long a registry is waited for after the last step.
+pub(super) struct Wait {
+    /// As the steps themselves wait for it.
+    pub patience: Patience,
+    /// The run has waited in vain already, or whoever asked for it does not want to wait: one try is all.
+    pub over: bool,
+}
+
+impl Wait {
+    /// Asks until there is an answer, or the registry has been away for too long.
+    pub async fn through<T, F: Future<Output = Result<T, RegistryError>>>(&self, mut ask: impl FnMut() -> F) -> Result<T, RegistryError> {
+        let (begun, mut n) = (Instant::now(), 0);
+        loop {
+            match ask().await {
+                Err(e) if e.passing() && !self.over && begun.elapsed() < self.patience.journal => {
+                    tracing::warn!(error = %e, "the end of the run could not be recorded; trying again");
+                    sleep(self.patience.retry(n)).await;
+                }
+                answer => return answer,
+            }
+            n += 1;
+        }
+    }
+}
+
+/// An end that is on record already, as it was to be, is what a lost reply to the same write leaves.
+pub(super) fn written(answer: Result<(), RegistryError>, end: OperationStatus) -> Result<(), RegistryError> {
+    match answer {
+        Err(RegistryError::Finished { status, .. }) if status == end => Ok(()),
+        other => other,
+    }
+}
