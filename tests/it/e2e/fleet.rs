@@ -9,8 +9,9 @@ use std::time::Instant;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
-use super::fixture::{World, long, shared};
+use super::fixture::{World, blocking, long, shared};
 use super::fleets::{Fleet, NOTES, count, ends, report, says, who, why};
+use super::killed::places;
 use super::plant::{schema, tenant};
 
 /// The whole way: the plan, a canary and waves, the three planted failures, mending, resuming, and a fleet that has nothing to do. The long
@@ -259,4 +260,16 @@ async fn after_a_fleet_migration_tenant_apply_finds_nothing_to_do() {
     assert_eq!(mended.code, 0, "{mended}");
     let apply = fleet.labctl(&["tenant", "apply", "agreed-lab"]).await;
     assert!(apply.code == 0 && apply.err.contains("no changes"), "{apply}");
+}
+
+/// What the central ledger says is believed: a schema takes one message, in which it is checked.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_schema_that_is_where_it_is_believed_to_be_takes_one_round_trip() {
+    let fleet = Fleet::new("onetrip", 5).await;
+    fleet.file("V3__add_notes.sql", NOTES);
+    let migrate = fleet.args(&["fleet", "migrate", "--tag", "fleet=onetrip"]);
+    let points = blocking(move || places(shared(), &migrate.iter().map(String::as_str).collect::<Vec<_>>())).await.unwrap();
+    let sent = |call: &str| points.iter().filter(|p| p.name == "sql.before_statement" && p.what == call).count();
+    assert_eq!((sent("postgres:migrate"), sent("postgres:labctl_migrations")), (5, 0));
+    fleet.all_agree(3).await;
 }

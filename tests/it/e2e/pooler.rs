@@ -3,7 +3,7 @@
 use std::fs::{self, Permissions};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -23,6 +23,14 @@ const SETTINGS: [(&str, &str); 3] = [
     ("lenient", "pool_mode = transaction\nignore_startup_parameters = extra_float_digits, options"),
     ("session", "pool_mode = session\nignore_startup_parameters = extra_float_digits, options"),
 ];
+
+/// PgBouncer's program: on the PATH, or where Debian has it, which is not on everybody's.
+fn installed() -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut folders: Vec<PathBuf> = std::env::split_paths(&path).collect();
+    folders.push("/usr/sbin".into());
+    folders.into_iter().map(|folder| folder.join("pgbouncer")).find(|file| file.exists())
+}
 
 /// A running PgBouncer.
 struct Pooler {
@@ -54,9 +62,7 @@ impl Pooler {
             dir.join("users").display()
         );
         fs::write(dir.join("pgbouncer.ini"), text).unwrap();
-        // Where Debian has it, which is not on everybody's PATH.
-        let installed = Path::new("/usr/sbin/pgbouncer");
-        let mut command = if installed.exists() { Command::new(installed) } else { Command::new("pgbouncer") };
+        let mut command = Command::new(installed().unwrap());
         if nix::unistd::geteuid().is_root() {
             // It refuses to run as root.
             let nobody = nix::unistd::User::from_name("nobody").unwrap().unwrap();
@@ -67,7 +73,7 @@ impl Pooler {
         }
         fs::set_permissions(&dir, Permissions::from_mode(0o700)).unwrap();
         command.arg(dir.join("pgbouncer.ini")).current_dir("/").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let child = command.spawn().expect("this test needs PgBouncer (Debian: `apt install pgbouncer`)");
+        let child = command.spawn().unwrap();
         let pooler = Self { child, port, dir };
         let until = Instant::now() + Duration::from_secs(20);
         while TcpStream::connect(("127.0.0.1", port)).is_err() {
@@ -115,6 +121,10 @@ fn says_what_to_do(run: &Run) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pooler_is_refused_before_anything_is_written_and_without_it_the_same_command_ends_well() {
+    if installed().is_none() {
+        println!("left out: PgBouncer is not installed (Debian: `apt install pgbouncer`)");
+        return;
+    }
     let world: &'static World = Box::leak(Box::new(World::started()));
     let sandbox = world.open().await;
     let admin = Admin { user: "labctl_admin".into(), password: world.passwords()["labctl_admin"].clone().into() };

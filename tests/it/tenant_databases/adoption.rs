@@ -210,7 +210,7 @@ async fn a_schema_that_is_not_what_its_baseline_makes_stays_as_it_was_and_every_
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_taken_over_is_left_to_whom_it_is() {
-    let old = Old::new("own").await;
+    let old = Old::new("held").await;
     let all = old.tenant("own_a", 0).await;
     let fault = refused(&all[4], &old.cx).await;
     assert!(fault.message.contains("no schema \"own_a_schema\"") && fault.hint.unwrap().contains("RENAME TO"), "one was expected, and none is made");

@@ -128,7 +128,7 @@ async fn what_is_believed_is_checked_and_what_does_not_hold_is_looked_at() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn T_opens_no_door_that_looking_keeps_shut() {
+async fn believing_opens_no_door_that_looking_keeps_shut() {
     let mut ground = Ground::new("doorway").await;
     let steps = ground.steps.clone();
 
