@@ -276,7 +276,7 @@ async fn s3_is_mended(world: &World, cloud: &Cloud) {
     let tag = s3::Tag::builder().key("labctl:tenant").value("a & b").build().unwrap();
     let config = s3::CreateBucketConfiguration::builder().location_constraint(REGION.into()).tags(tag.clone()).build();
     cloud.s3.create_bucket().bucket("probe-tags").create_bucket_configuration(config).send().await.unwrap();
-    assert_eq!(cloud.s3.get_bucket_tagging().bucket("probe-tags").send().await.unwrap().tag_set(), [tag.clone()]);
+    assert_eq!(cloud.s3.get_bucket_tagging().bucket("probe-tags").send().await.unwrap().tag_set(), std::slice::from_ref(&tag));
     // Killed between the bucket and its tags: they are put on by whoever reads them, once.
     let wire = Wire::to(world.endpoint_url.rsplit(':').next().unwrap().parse().unwrap());
     let (note, tags) = ("/labctl-sandbox/half-made-buckets/probe-half", "<Tag><Key>labctl:tenant</Key><Value>a &amp; b</Value></Tag>");
