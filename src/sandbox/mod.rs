@@ -218,7 +218,7 @@ impl Sandbox {
             postgres_log: self.dirs.postgres_log(),
         };
         if let Some(server) = &state.moto
-            && moto::answers(server, &Wire::to(server.port)).await
+            && moto::answers(&self.dirs, server, &Wire::to(server.port)).await
         {
             status.aws = Some(url(server.port));
         }
@@ -318,7 +318,7 @@ impl Sandbox {
 
     async fn ensure_moto(&self, state: &State, say: &(dyn Fn(&str) + Sync)) -> Result<(Server, bool), SandboxError> {
         if let Some(server) = state.moto.as_ref().filter(|_| state.platform.is_some())
-            && moto::answers(server, &Wire::to(server.port)).await
+            && moto::answers(&self.dirs, server, &Wire::to(server.port)).await
         {
             return Ok((server.clone(), false));
         }

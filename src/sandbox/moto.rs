@@ -38,10 +38,17 @@ os.rename(pid + '.new', pid)
 os.execv(sys.argv[3], sys.argv[3:])
 ";
 
-/// Whether the emulator we started answers, with everything that was seeded still in it.
-pub async fn answers(server: &Server, wire: &Wire) -> bool {
-    let asked = wire.remembered(IDENTITY);
-    matches!(tokio::time::timeout(Duration::from_secs(5), asked).await, Ok(Some(identity)) if identity == server.identity)
+/// Whether the emulator we started answers, with everything that was seeded still in it. One that is busy is waited for as long as its process
+/// lives: another in its place would be empty.
+pub async fn answers(dirs: &Dirs, server: &Server, wire: &Wire) -> bool {
+    for _ in 0..PATIENCE / 5 {
+        match tokio::time::timeout(Duration::from_secs(5), wire.remembered(IDENTITY)).await {
+            Ok(found) => return found.is_some_and(|identity| identity == server.identity),
+            Err(_) if process(dirs).await.is_none() => return false,
+            Err(_) => {}
+        }
+    }
+    false
 }
 
 /// Starts an empty emulator. The caller holds the folder's lock and has seen that ours does not answer.

@@ -46,6 +46,8 @@ mod killed;
 mod kills;
 #[path = "e2e/lifecycle.rs"]
 mod lifecycle;
+#[path = "e2e/matrix.rs"]
+mod matrix;
 #[path = "e2e/operators.rs"]
 mod operators;
 #[path = "e2e/plan_files.rs"]

@@ -11,6 +11,7 @@ use aws_sdk_ecs::types as ecs;
 use aws_sdk_s3::types as s3;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata as _;
 use labctl::cloud::Cloud;
+use labctl::sandbox::connector::Wire;
 use labctl::sandbox::{Options, REGION, Sandbox, World};
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
@@ -275,7 +276,15 @@ async fn s3_is_mended(world: &World, cloud: &Cloud) {
     let tag = s3::Tag::builder().key("labctl:tenant").value("a & b").build().unwrap();
     let config = s3::CreateBucketConfiguration::builder().location_constraint(REGION.into()).tags(tag.clone()).build();
     cloud.s3.create_bucket().bucket("probe-tags").create_bucket_configuration(config).send().await.unwrap();
-    assert_eq!(cloud.s3.get_bucket_tagging().bucket("probe-tags").send().await.unwrap().tag_set(), [tag]);
+    assert_eq!(cloud.s3.get_bucket_tagging().bucket("probe-tags").send().await.unwrap().tag_set(), std::slice::from_ref(&tag));
+    // Killed between the bucket and its tags: they are put on by whoever reads them, once.
+    let wire = Wire::to(world.endpoint_url.rsplit(':').next().unwrap().parse().unwrap());
+    let (note, tags) = ("/labctl-sandbox/half-made-buckets/probe-half", "<Tag><Key>labctl:tenant</Key><Value>a &amp; b</Value></Tag>");
+    wire.remember(note, tags).await.unwrap();
+    let here = s3::CreateBucketConfiguration::builder().location_constraint(REGION.into()).build();
+    cloud.s3.create_bucket().bucket("probe-half").create_bucket_configuration(here).send().await.unwrap();
+    assert_eq!(cloud.s3.get_bucket_tagging().bucket("probe-half").send().await.unwrap().tag_set(), [tag]);
+    assert_eq!(wire.remembered(note).await, None);
 }
 
 async fn cloudwatch_speaks_cbor(cloud: &Cloud) {

@@ -35,7 +35,7 @@
 //!
 //! Seen and left, since nothing of ours depends on them: UpdateUserPoolClient keeps what it is not given (AWS resets it); with
 //! UsernameAttributes the user name stays the address (AWS makes an id); new buckets have neither public access block nor encryption
-//! until they are set (AWS sets both); no `DBClusterMembers` in a Multi-AZ cluster; a scalable target never
+//! until they are set (AWS sets both); a bucket of a deleted one's name has that one's tags; no `DBClusterMembers` in a Multi-AZ cluster; a scalable target never
 //! changes a count (AWS brings one outside the range into it); RDS and others are ready at once.
 
 mod autoscaling;

@@ -226,6 +226,11 @@ impl Wire {
         if answer.ok() { Ok(()) } else { Err(ConnectorError::other(answer.text().into(), None)) }
     }
 
+    /// Keeps it no longer.
+    pub async fn forget(&self, name: &str) -> Result<(), ConnectorError> {
+        self.json("ssm", "AmazonSSM.DeleteParameter", &json!({"Name": name})).await.map(drop)
+    }
+
     /// What was kept under this name.
     pub async fn remembered(&self, name: &str) -> Option<String> {
         let answer = self.json("ssm", "AmazonSSM.GetParameter", &json!({"Name": name})).await.ok()?;

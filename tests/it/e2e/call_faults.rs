@@ -6,15 +6,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use labctl::sandbox::connector::{Admin, mended_connector};
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
+use tokio::sync::Semaphore;
 
-use super::fixture::{Run, World, blocking, ended_within, shared};
+use super::fixture::{Run, World, blocking, ended_within, long, shared};
 use super::sweep::{shown, sweep};
+use crate::audit::{Scope, audit};
 use crate::faults::proxy::Proxy;
 use crate::faults::{Fault, Faults, speech};
 
@@ -72,10 +74,14 @@ impl Place {
             ("AWS_ACCESS_KEY_ID", key),
             ("AWS_SECRET_ACCESS_KEY", secret),
         ];
-        let place = Self { world, proxy, folder, environment };
-        let init = place.labctl(&["registry", "init"]).await;
+        Self { world, proxy, folder, environment }
+    }
+
+    /// Once in a sandbox.
+    async fn init(self) -> Self {
+        let init = self.labctl(&["registry", "init"]).await;
         assert_eq!(init.code, 0, "{init}");
-        place
+        self
     }
 
     async fn labctl(&self, args: &[&str]) -> Run {
@@ -121,6 +127,12 @@ impl Case {
 
     fn faults(&self) -> &Faults {
         &self.place.proxy.faults
+    }
+
+    /// The first in a sandbox.
+    async fn first(world: &'static World, id: &str, stack: &str, tier: &str) -> Self {
+        let case = Self::new(world, id, stack, tier).await;
+        Self { place: case.place.init().await, ..case }
     }
 
     /// A create without any fault: how often each operation is called.
@@ -204,7 +216,7 @@ async fn a_create_gets_over_a_fault_in_each_of_its_calls() {
     let seed: usize = std::env::var("LABCTL_TEST_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or(5);
     let tiers = ["trial", "enterprise"];
     let recorded = futures_util::future::join_all(tiers.map(|tier| async move {
-        let case = Case::new(world, &format!("unfaulted-{tier}"), "labcloud", tier).await;
+        let case = Case::first(world, &format!("unfaulted-{tier}"), "labcloud", tier).await;
         case.record().await
     }));
     let recorded = recorded.await;
@@ -264,68 +276,153 @@ fn fits(trouble: Trouble, call: &str) -> bool {
     }
 }
 
-/// `LABCTL_TEST_LONG=1`, and `LABCTL_TEST_TIERS=labcloud/trial,mate/enterprise` for others than the three of `labcloud`.
-#[tokio::test(flavor = "multi_thread")]
-async fn every_call_of_a_create_meets_every_fault() {
-    if std::env::var_os("LABCTL_TEST_LONG").is_none() {
-        return;
+/// Sandboxes at a time; cases at a time in each, of those that mostly wait and of the others; cases in a sandbox: its emulator grows slower
+/// with each.
+const LANES: usize = 2;
+const WAITING: usize = 16;
+const WORKING: usize = 4;
+const CASES: usize = 144;
+
+/// One call, one fault.
+#[derive(Debug, Clone)]
+struct Cell {
+    row: usize,
+    column: usize,
+    call: String,
+    nth: u32,
+}
+
+impl Cell {
+    fn trouble(&self) -> Trouble {
+        TROUBLES[self.column]
     }
-    let tiers = std::env::var("LABCTL_TEST_TIERS").unwrap_or_else(|_| "labcloud/trial,labcloud/standard,labcloud/enterprise".to_owned());
-    for tier in tiers.split(',') {
-        let (stack, tier) = tier.split_once('/').expect("stack/tier");
-        every_call_of(stack, tier).await;
+
+    /// Half a minute's wait between tries, or a minute's for what may turn up.
+    fn waits(&self) -> bool {
+        self.trouble().times > 1 || SLOW.contains(&self.call.as_str())
     }
 }
 
-/// In a sandbox of its own, which goes with the test.
-async fn every_call_of(stack: &str, tier: &str) {
-    let world: &'static World = Box::leak(Box::new(World::unstarted()));
-    world.ok(&["sandbox", "start"]);
-    let calls = Case::new(world, "recorded", stack, tier).await.record().await;
+/// How the cells of a table went, and what is wrong.
+#[derive(Default)]
+struct Sheet {
+    cells: BTreeMap<(usize, usize), String>,
+    wrong: Vec<String>,
+}
+
+/// `LABCTL_TEST_LONG=1`, and `LABCTL_TEST_TIERS=labcloud/trial,mate/enterprise` for others than all six.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_call_of_a_create_meets_every_fault() {
+    if !long() {
+        return;
+    }
+    let six = ["labcloud", "mate"].map(|stack| ["trial", "standard", "enterprise"].map(|tier| format!("{stack}/{tier}")).join(",")).join(",");
+    let tiers = std::env::var("LABCTL_TEST_TIERS").unwrap_or(six);
+    let mut wrong = Vec::new();
+    for tier in tiers.split(',') {
+        let (stack, tier) = tier.split_once('/').expect("stack/tier");
+        wrong.extend(every_call_of(stack, tier).await);
+    }
+    assert!(wrong.is_empty(), "{} wrong: {}", wrong.len(), wrong.join("\n"));
+}
+
+/// The whole table of one tier; what is wrong with it.
+async fn every_call_of(stack: &str, tier: &str) -> Vec<String> {
+    let began = Instant::now();
+    let recorder: &'static World = Box::leak(Box::new(blocking(World::started).await.unwrap()));
+    let calls = Case::first(recorder, "recorded", stack, tier).await.record().await;
+    blocking(|| recorder.ok(&["sandbox", "stop", "-q"])).await.unwrap();
     let places: Vec<(String, u32)> = calls.iter().flat_map(|(call, count)| (1..=*count).map(|n| (call.clone(), n))).collect();
-    println!("{stack} {tier}: {} operations, {} calls, {} cases", calls.len(), places.len(), places.len() * TROUBLES.len());
-    let at_once = Arc::new(tokio::sync::Semaphore::new(12));
-    let mut under_way = Vec::new();
-    for (row, (call, nth)) in places.iter().enumerate() {
-        for (column, trouble) in TROUBLES.into_iter().enumerate() {
-            let (call, nth, at_once, id) = (call.clone(), *nth, at_once.clone(), format!("c{row}-{column}"));
-            let (stack, tier) = (stack.to_owned(), tier.to_owned());
-            under_way.push(tokio::spawn(async move {
-                let _turn = at_once.acquire_owned().await.unwrap();
-                let case = Case::new(world, &id, &stack, &tier).await;
-                case.faults().plan(&call, nth, trouble.times, trouble.fault);
-                let outcome = case.outcome(row + column).await;
-                (id, outcome, case.settled().await)
-            }));
-        }
-    }
-    let (mut table, mut made, mut wrong) = (Vec::new(), Vec::new(), Vec::new());
-    for case in under_way {
-        match case.await {
-            Ok((id, outcome, shown)) => {
-                table.push(outcome.to_string());
-                made.push((id, shown));
+    let cells = places.iter().enumerate().flat_map(|(row, (call, nth))| {
+        let of = move |column| Cell { row, column, call: call.clone(), nth: *nth };
+        (0..TROUBLES.len()).map(of)
+    });
+    // In every sandbox some that wait, beside others that work.
+    let (waiting, working): (Vec<Cell>, Vec<Cell>) = cells.partition(Cell::waits);
+    let all = places.len() * TROUBLES.len();
+    println!("{stack} {tier}: {} operations, {} calls, {all} cases", calls.len(), places.len());
+    let rounds = all.div_ceil(CASES);
+    let share = |cells: Vec<Cell>, n: usize| cells.into_iter().enumerate().filter(|(at, _)| at % rounds == n).map(|(_, cell)| cell).collect::<Vec<_>>();
+    let queue = (0..rounds).map(|n| (n, [share(waiting.clone(), n), share(working.clone(), n)].concat())).collect::<Vec<_>>();
+    let (queue, sheet) = (Arc::new(Mutex::new(queue)), Arc::new(Mutex::new(Sheet::default())));
+    let lane = || {
+        let (queue, sheet, stack, tier) = (Arc::clone(&queue), Arc::clone(&sheet), stack.to_owned(), tier.to_owned());
+        tokio::spawn(async move {
+            loop {
+                let Some((n, cells)) = queue.lock().unwrap().pop() else { return };
+                round(n, cells, &sheet, &stack, &tier).await;
+                let sheet = sheet.lock().unwrap();
+                println!("{stack} {tier}: {} of {all} cases, {} wrong, {} s", sheet.cells.len(), sheet.wrong.len(), began.elapsed().as_secs());
             }
-            Err(e) => {
-                table.push("WRONG".to_owned());
-                wrong.push(e.to_string());
-            }
-        }
+        })
+    };
+    let lanes: Vec<_> = (0..LANES).map(|_| lane()).collect();
+    for lane in lanes {
+        lane.await.unwrap_or_else(|e| std::panic::resume_unwind(e.into_panic()));
     }
+    let mut sheet = std::mem::take(&mut *sheet.lock().unwrap());
     print!("{:<55}", "call");
     TROUBLES.iter().for_each(|t| print!("{:<13}", t.name));
     println!();
-    for ((call, nth), row) in places.iter().zip(table.chunks(TROUBLES.len())) {
+    let mut ends: BTreeMap<&str, usize> = BTreeMap::new();
+    for (row, (call, nth)) in places.iter().enumerate() {
         print!("{:<55}", format!("{call} {nth}"));
-        row.iter().for_each(|cell| print!("{cell:<13}"));
+        for column in 0..TROUBLES.len() {
+            let cell = &sheet.cells[&(row, column)];
+            print!("{cell:<13}");
+            *ends.entry(cell).or_default() += 1;
+            if *nth == 1 && cell == "-" {
+                sheet.wrong.push(format!("{call} was not reached"));
+            }
+        }
         println!();
     }
-    let found = sweep(world).await;
-    for (id, shown) in made {
-        if found[&id] != shown {
-            wrong.push(format!("{id}: there is {:?}, on record is {shown:?}", found[&id]));
-        }
+    println!("{stack} {tier}: {all} cases, {} wrong, {} s; {ends:?}", sheet.wrong.len(), began.elapsed().as_secs());
+    sheet.wrong
+}
+
+/// Some cells in a sandbox of their own, which goes with them. In the end everything there is, is on record, and the other way round.
+async fn round(n: usize, cells: Vec<Cell>, sheet: &Mutex<Sheet>, stack: &str, tier: &str) {
+    let world: &'static World = Box::leak(Box::new(blocking(World::started).await.unwrap()));
+    drop(Case::first(world, &format!("first-{n}"), stack, tier).await);
+    let turns = [WAITING, WORKING].map(|many| Arc::new(Semaphore::new(many)));
+    let case = |cell: Cell| {
+        let (turns, id) = (Arc::clone(&turns[usize::from(!cell.waits())]), format!("c{}-{}", cell.row, cell.column));
+        let (stack, tier) = (stack.to_owned(), tier.to_owned());
+        tokio::spawn(async move {
+            let _turn = turns.acquire_owned().await.unwrap();
+            let case = Case::new(world, &id, &stack, &tier).await;
+            case.faults().plan(&cell.call, cell.nth, cell.trouble().times, cell.trouble().fault);
+            let outcome = case.outcome(cell.row + cell.column).await;
+            (id, outcome, case.settled().await)
+        })
+    };
+    let under_way: Vec<_> = cells.into_iter().map(|cell| (cell.clone(), case(cell))).collect();
+    let mut made = Vec::new();
+    for (cell, case) in under_way {
+        let ended = case.await;
+        let mut sheet = sheet.lock().unwrap();
+        let said = match ended {
+            Ok((id, outcome, shown)) => {
+                made.push((id, shown));
+                outcome.to_string()
+            }
+            Err(e) => {
+                let why = e.into_panic();
+                let why = why.downcast_ref::<String>().cloned().unwrap_or_default();
+                sheet.wrong.push(format!("{stack} {tier}, {} {}, {}: {why}", cell.call, cell.nth, cell.trouble().name));
+                "WRONG".to_owned()
+            }
+        };
+        sheet.cells.insert((cell.row, cell.column), said);
     }
-    let unreached: Vec<_> = table.chunks(TROUBLES.len()).zip(&places).filter(|(row, (_, nth))| *nth == 1 && row.iter().any(|c| c == "-")).collect();
-    assert!(wrong.is_empty() && unreached.is_empty(), "{} wrong: {}\nnot reached: {unreached:?}", wrong.len(), wrong.join("\n"));
+    let found = sweep(world).await;
+    let verdict = Box::pin(audit(world, Scope::Everything)).await;
+    let differs = made.iter().filter(|(id, shown)| found.get(id) != Some(shown));
+    let mut wrong: Vec<String> = differs.map(|(id, shown)| format!("{stack} {tier}, {id}: there is {:?}, on record is {shown:?}", found.get(id))).collect();
+    if !verdict.is_clean() {
+        wrong.push(format!("{stack} {tier}, audited: {verdict}"));
+    }
+    sheet.lock().unwrap().wrong.extend(wrong);
+    blocking(|| world.ok(&["sandbox", "stop", "-q"])).await.unwrap();
 }

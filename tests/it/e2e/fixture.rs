@@ -24,6 +24,8 @@ use tokio::sync::OnceCell;
 pub const LABCTL: &str = env!("CARGO_BIN_EXE_labctl");
 /// No command of these tests takes nearly as long; whatever hangs is a failure, not a stuck build.
 const PATIENCE: Duration = Duration::from_secs(90);
+/// The long version keeps the machine busy, and many of its commands wait a minute for what an unclear call may have made.
+const LONG_PATIENCE: Duration = Duration::from_secs(400);
 const INSTALLATION: Duration = Duration::from_secs(600);
 /// What downloads go by: only the command that installs the emulator gets to see it.
 const NETWORK: [&str; 5] = ["PIP_", "SSL_CERT_", "REQUESTS_CA", "HTTP", "NO_PROXY"];
@@ -258,9 +260,13 @@ impl std::fmt::Display for Run {
     }
 }
 
+fn patience() -> Duration {
+    if long() { LONG_PATIENCE } else { PATIENCE }
+}
+
 /// Runs a command to its end, which comes within [`PATIENCE`].
 pub fn ended(command: &mut Command) -> Run {
-    ended_within(PATIENCE, command)
+    ended_within(patience(), command)
 }
 
 /// Runs a command to its end, which comes within this time.
@@ -270,7 +276,7 @@ pub fn ended_within(patience: Duration, command: &mut Command) -> Run {
 
 /// Waits for a child whose output is piped.
 pub fn finished(child: Child) -> Run {
-    finished_within(PATIENCE, child)
+    finished_within(patience(), child)
 }
 
 /// The same, for what takes longer or shorter.
@@ -326,7 +332,7 @@ impl Running {
     }
 
     pub fn end(mut self) -> Run {
-        let _watch = watch(&self.child, PATIENCE);
+        let _watch = watch(&self.child, patience());
         while self.lines.read_line(&mut self.heard).unwrap() > 0 {}
         let output = self.child.wait_with_output().unwrap();
         Run::of(output.status, String::from_utf8(output.stdout).unwrap(), self.heard)

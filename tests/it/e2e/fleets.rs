@@ -49,6 +49,11 @@ impl Fleet {
         Self { world, tag: tag.to_owned(), size: 0, config }
     }
 
+    /// The templates that [`Self::empty`] has made under this tag.
+    pub fn at(world: &'static World, tag: &str) -> Self {
+        Self { world, tag: tag.to_owned(), size: 0, config: world.dir().join(format!("fleet-{tag}/labctl.toml")) }
+    }
+
     /// So many more tenants as `labctl tenant create` makes them, `hands` at a time.
     pub async fn create(mut self, size: usize, hands: usize) -> Self {
         let next = Arc::new(AtomicUsize::new(self.size));

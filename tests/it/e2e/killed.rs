@@ -14,8 +14,11 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use serde_json::Value;
+use sqlx::PgConnection;
+use tokio::runtime::Handle;
 
-use super::fixture::{Run, World, blocking, ended, finished, finished_within, pid, shared};
+use super::fixture::{Run, World, blocking, ended, finished, finished_within, pid};
+use super::fleets::Fleet;
 use super::sweep::{Found, shown, sweep};
 
 /// A command that is killed. `{id}` stands for the tenant.
@@ -29,6 +32,10 @@ pub struct Scene {
     pub line: &'static str,
     /// The tenant's status once it is carried out.
     pub ends: &'static str,
+    /// What brings the tenant back to before, so that the next case can have it; none where nothing does.
+    pub back: Option<&'static str>,
+    /// Its templates are its own, and have more to migrate each time.
+    pub migrates: bool,
 }
 
 /// A place, and the how manieth time it is reached.
@@ -82,8 +89,26 @@ fn words(line: &str, id: &str) -> Vec<String> {
     line.split_whitespace().map(|w| w.replace("{id}", id)).collect()
 }
 
-fn run(world: &World, line: &str, id: &str) -> Run {
-    world.run(&words(line, id).iter().map(String::as_str).collect::<Vec<_>>())
+impl Scene {
+    fn words(&self, line: &str, id: &str) -> Vec<String> {
+        let config = format!(" --config ../fleet-{id}/labctl.toml");
+        words(&format!("{line}{}", if self.migrates { &config } else { "" }), id)
+    }
+
+    fn run(&self, world: &World, line: &str, id: &str) -> Run {
+        world.run(&self.words(line, id).iter().map(String::as_str).collect::<Vec<_>>())
+    }
+
+    /// There is something to migrate: two versions more than those, one of them an index made concurrently.
+    fn more(&self, world: &'static World, id: &str) {
+        if self.migrates {
+            let fleet = Fleet::at(world, id);
+            let version = std::fs::read_dir(fleet.folder()).unwrap().count();
+            fleet.file(&format!("V{}__t{version}.sql", version + 1), &format!("CREATE TABLE t{version} (id int);\n"));
+            let index = format!("-- labctl: no-transaction\nCREATE INDEX CONCURRENTLY i{version} ON t{version} (id);\n");
+            fleet.file(&format!("V{}__i{version}.sql", version + 2), &index);
+        }
+    }
 }
 
 /// Runs a command that is struck at a place; the proof that it was.
@@ -136,9 +161,9 @@ impl Asleep {
 }
 
 /// Plays the scene to its end once, and notes every place it comes by.
-pub fn scout(world: &World, scene: &Scene, id: &str) -> Vec<Point> {
+pub fn scout(world: &'static World, scene: &Scene, id: &str) -> Vec<Point> {
     prepare(world, scene, id);
-    places(world, &words(scene.line, id).iter().map(String::as_str).collect::<Vec<_>>())
+    places(world, &scene.words(scene.line, id).iter().map(String::as_str).collect::<Vec<_>>())
 }
 
 /// Runs a command, and notes every place it comes by.
@@ -156,12 +181,25 @@ fn point(line: &str) -> Option<Point> {
     Some(Point { name: name.to_owned(), nth: nth.parse().ok()?, what: what.to_owned() })
 }
 
-fn prepare(world: &World, scene: &Scene, id: &str) {
+fn prepare(world: &'static World, scene: &Scene, id: &str) {
     world.spec(id, scene.stack, scene.tier);
+    if scene.migrates {
+        Fleet::empty(world, id);
+    }
     for line in scene.before {
-        let run = run(world, line, id);
+        let run = scene.run(world, line, id);
         assert_eq!(run.code, 0, "{line} of {id}\n{run}");
     }
+    scene.more(world, id);
+}
+
+/// As [`prepare`] has left it, after another case.
+fn bring_back(world: &'static World, scene: &Scene, id: &str) {
+    if let Some(line) = scene.back.filter(|line| !line.is_empty()) {
+        let run = scene.run(world, line, id);
+        assert_eq!(run.code, 0, "{line} of {id}\n{run}");
+    }
+    scene.more(world, id);
 }
 
 /// The tenant's operation that is not over.
@@ -170,31 +208,38 @@ pub fn unfinished(world: &World, id: &str) -> Option<String> {
     found.as_array().unwrap().first().map(|o| o["number"].to_string())
 }
 
+/// The same, without a process for each of thousands of cases.
+fn open_operation(registry: &mut PgConnection, id: &str) -> Option<i64> {
+    let open = "SELECT number FROM labctl.operations WHERE tenant = $1 AND status NOT IN ('done', 'aborted')";
+    Handle::current().block_on(sqlx::query_scalar(open).bind(id).fetch_optional(registry)).unwrap()
+}
+
 /// Plays one case. What is wrong is an error, so that the other cases are still played.
-pub fn play(world: &World, case: &Case) -> Played {
-    prepare(world, case.scene, &case.id);
-    let args = words(case.scene.line, &case.id);
+fn play(world: &'static World, registry: &mut PgConnection, case: &Case) -> Played {
+    let Case { scene, id, .. } = case;
+    let args = scene.words(scene.line, id);
     let (killed, proof) = struck(world, &args.iter().map(String::as_str).collect::<Vec<_>>(), &case.point.to_string(), "kill");
     if killed.code != -(Signal::SIGKILL as i32) || !proof.starts_with(&format!("{} ", case.point)) {
         return Err(format!("the failpoint was not hit: {proof:?}\n{killed}"));
     }
     let answer = match case.way {
         Way::Again => again(world, case)?,
-        Way::Resume => match unfinished(world, &case.id) {
-            Some(number) => zero(&world.run(&["operation", "resume", &number]))?,
+        Way::Resume => match open_operation(registry, id) {
+            Some(number) => zero(&scene.run(world, &format!("operation resume {number}"), id))?,
             None => again(world, case)?,
         },
-        Way::Purge => return purge(world, &case.id),
+        Way::Purge => return purge(world, case),
     };
-    let tenant = world.json(&["tenant", "show", &case.id]);
-    if tenant["status"] != case.scene.ends {
-        return Err(format!("it is {}, not {}", tenant["status"], case.scene.ends));
+    let status = "SELECT status FROM labctl.tenants WHERE id = $1";
+    let status: String = Handle::current().block_on(sqlx::query_scalar(status).bind(id).fetch_one(&mut *registry)).unwrap();
+    if status != scene.ends {
+        return Err(format!("it is {status}, not {}", scene.ends));
     }
-    if let Some(number) = unfinished(world, &case.id) {
+    if let Some(number) = open_operation(registry, id) {
         return Err(format!("operation {number} is not finished"));
     }
-    if case.scene.ends != "purged" {
-        let settled = world.run(&["tenant", "drift", &case.id]);
+    if scene.ends != "purged" {
+        let settled = scene.run(world, "tenant drift {id}", id);
         if settled.code != 0 {
             return Err(format!("it is not as wanted\n{settled}"));
         }
@@ -211,45 +256,59 @@ fn zero(run: &Run) -> Result<String, String> {
 }
 
 fn again(world: &World, case: &Case) -> Played {
-    zero(&run(world, &format!("{} -o json", case.scene.line), &case.id))
+    zero(&case.scene.run(world, &format!("{} -o json", case.scene.line), &case.id))
 }
 
 /// Deletes and purges whatever there is.
-fn purge(world: &World, id: &str) -> Played {
+fn purge(world: &World, case: &Case) -> Played {
+    let Case { scene, id, .. } = case;
     let shown = world.run(&["tenant", "show", id, "-o", "json"]);
     if shown.code == 1 {
         return Ok("nothing on record".to_owned());
     }
     let status = status(&shown);
     if !["purging", "purged"].contains(&status.as_str()) {
-        zero(&run(world, "tenant delete {id} --confirm {id}", id))?;
+        zero(&scene.run(world, "tenant delete {id} --confirm {id}", id))?;
     }
     if status != "purged" {
-        zero(&run(world, "tenant purge {id} --now --confirm {id}", id))?;
+        zero(&scene.run(world, "tenant purge {id} --now --confirm {id}", id))?;
     }
     Ok("0".to_owned())
 }
 
 /// What is still to be played, and what was.
 struct Plays {
-    rest: Mutex<std::vec::IntoIter<Case>>,
+    rest: Mutex<std::vec::IntoIter<Vec<Case>>>,
     done: Mutex<Vec<(Case, Played)>>,
 }
 
-/// Plays all cases, some at a time.
+/// Plays all chains of cases, some at a time. The cases of a chain are one tenant's, one after the other, until one goes wrong.
 #[expect(clippy::print_stderr, reason = "a long run says at once what went wrong")]
-pub async fn play_all(world: &'static World, cases: Vec<Case>, at_once: usize) -> Vec<(Case, Played)> {
-    let plays = Arc::new(Plays { rest: Mutex::new(cases.into_iter()), done: Mutex::default() });
+pub async fn play_all(world: &'static World, chains: Vec<Vec<Case>>, at_once: usize) -> Vec<(Case, Played)> {
+    let plays = Arc::new(Plays { rest: Mutex::new(chains.into_iter()), done: Mutex::default() });
     let hands = (0..at_once).map(|_| {
         let plays = Arc::clone(&plays);
         blocking(move || {
+            let mut registry = Handle::current().block_on(world.registry());
             loop {
-                let Some(case) = plays.rest.lock().unwrap_or_else(PoisonError::into_inner).next() else { return };
-                let caught = std::panic::catch_unwind(AssertUnwindSafe(|| play(world, &case))).unwrap_or_else(|_| Err("a panic: see above".to_owned()));
-                if let Err(why) = &caught {
-                    eprintln!("{case}\n{why}\n");
+                let Some(chain) = plays.rest.lock().unwrap_or_else(PoisonError::into_inner).next() else { return };
+                let mut wrong = None;
+                for (n, case) in chain.into_iter().enumerate() {
+                    let mut one = || {
+                        let before = if n == 0 { prepare } else { bring_back };
+                        before(world, case.scene, &case.id);
+                        play(world, &mut registry, &case)
+                    };
+                    let played = match &wrong {
+                        None => std::panic::catch_unwind(AssertUnwindSafe(&mut one)).unwrap_or_else(|_| Err("a panic: see above".to_owned())),
+                        Some(before) => Err(format!("not played, after {before}")),
+                    };
+                    if let Err(why) = &played {
+                        eprintln!("{case}\n{why}\n");
+                        wrong.get_or_insert(case.to_string());
+                    }
+                    plays.done.lock().unwrap_or_else(PoisonError::into_inner).push((case, played));
                 }
-                plays.done.lock().unwrap_or_else(PoisonError::into_inner).push((case, caught));
             }
         })
     });
@@ -311,22 +370,23 @@ async fn names(world: &World) -> Vec<String> {
 
 /// A tenant that nothing is done to, and what there is of it.
 pub struct Neighbour {
+    world: &'static World,
     id: &'static str,
     was: (Value, Option<Vec<(String, String)>>),
 }
 
 impl Neighbour {
-    pub async fn new(id: &'static str, stack: &str, tier: &str) -> Self {
-        let spec = shared().spec(id, stack, tier);
-        blocking(move || shared().ok(&["tenant", "create", &spec])).await.unwrap();
-        Self { id, was: Self::is(id).await }
+    pub async fn new(world: &'static World, id: &'static str, stack: &str, tier: &str) -> Self {
+        let spec = world.spec(id, stack, tier);
+        blocking(move || world.ok(&["tenant", "create", &spec])).await.unwrap();
+        Self { world, id, was: Self::is(world, id).await }
     }
 
-    async fn is(id: &str) -> (Value, Option<Vec<(String, String)>>) {
-        (shared().json(&["tenant", "show", id]), Box::pin(sweep(shared())).await.remove(id))
+    async fn is(world: &'static World, id: &str) -> (Value, Option<Vec<(String, String)>>) {
+        (world.json(&["tenant", "show", id]), Box::pin(sweep(world)).await.remove(id))
     }
 
     pub async fn is_untouched(&self) {
-        assert_eq!(Self::is(self.id).await, self.was, "the neighbour was touched");
+        assert_eq!(Self::is(self.world, self.id).await, self.was, "the neighbour was touched");
     }
 }

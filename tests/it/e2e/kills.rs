@@ -9,46 +9,9 @@ use labctl::sandbox::REGION;
 use super::events::{receiver, webhooks};
 use super::fixture::{Run, blocking, shared};
 use super::fleets::{Fleet, NOTES};
-use super::killed::{Case, Neighbour, Played, Point, Scene, WAYS, Way, asleep, audit, kill, places, play_all, scout, struck, unfinished};
+use super::killed::{Case, Neighbour, Point, Scene, Way, asleep, audit, kill, places, play_all, struck, unfinished};
+use super::matrix::{CREATE, DELETE, LABCLOUD, PURGE, table};
 use super::plant::tenant;
-
-const CREATE: &str = "tenant create {id}.toml";
-const DELETE: &str = "tenant delete {id} --confirm {id}";
-
-const fn scene(name: &'static str, stack: &'static str, tier: &'static str, before: &'static [&'static str], line: &'static str, ends: &'static str) -> Scene {
-    Scene { name, stack, tier, before, line, ends }
-}
-
-/// Every verb, at every tier of one stack; services are only to be scaled and deployed where a stack has some.
-macro_rules! scenes {
-    ($stack:literal, $tier:literal) => {
-        [
-            scene("create", $stack, $tier, &[], CREATE, "active"),
-            scene("suspend", $stack, $tier, &[CREATE], "tenant suspend {id}", "suspended"),
-            scene("resume", $stack, $tier, &[CREATE, "tenant suspend {id}"], "tenant resume {id}", "active"),
-            scene("rename", $stack, $tier, &[CREATE], "tenant rename {id} --subdomain {id}-x --display-name Other", "active"),
-            scene("rename-physical", $stack, $tier, &[CREATE], "tenant rename {id} --subdomain {id}-x --physical", "active"),
-            scene("rotate", $stack, $tier, &[CREATE], "tenant credentials rotate {id} --role all --grace 0", "active"),
-            scene("delete", $stack, $tier, &[CREATE], DELETE, "deleted"),
-            scene("undelete", $stack, $tier, &[CREATE, DELETE], "tenant undelete {id}", "active"),
-            scene("purge", $stack, $tier, &[CREATE, DELETE], "tenant purge {id} --now --confirm {id}", "purged"),
-        ]
-    };
-}
-
-static LABCLOUD: [[Scene; 9]; 3] = [scenes!("labcloud", "trial"), scenes!("labcloud", "standard"), scenes!("labcloud", "enterprise")];
-static MATE: [[Scene; 9]; 3] = [scenes!("mate", "trial"), scenes!("mate", "standard"), scenes!("mate", "enterprise")];
-static SERVICES: [Scene; 2] = [
-    scene("scale", "mate", "standard", &[CREATE], "tenant scale {id} --service django --min 2 --max 4 --desired 3", "active"),
-    scene(
-        "deploy",
-        "mate",
-        "standard",
-        &[CREATE],
-        "tenant deploy {id} --all-services --image 123456789012.dkr.ecr.us-east-1.amazonaws.com/mate@sha256:7777777777777777777777777777777777777777777777777777777777777777",
-        "active",
-    ),
-];
 
 /// What one tenant goes through: at each command, the places it is killed at, one after the other, before it is let through.
 const LIFE: &[(&str, &[&str])] = &[
@@ -79,7 +42,7 @@ const LIFE: &[(&str, &[&str])] = &[
     ("tenant resume {id}", &[]),
     ("tenant credentials rotate {id} --grace 0", &["rotate.phase_done"]),
     (DELETE, &["verb.begun"]),
-    ("tenant purge {id} --now --confirm {id}", &["step.before_delete", "step.deleted", "verb.proven", "verb.finished"]),
+    (PURGE, &["step.before_delete", "step.deleted", "verb.proven", "verb.finished"]),
 ];
 
 /// One tenant's life.
@@ -224,92 +187,12 @@ fn sampled() -> Vec<Case> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sample_of_kills_at_every_verb_ends_clean_by_each_way_on() {
-    let neighbour = Neighbour::new("beside-lab", "labcloud", "trial").await;
-    let played = play_all(shared(), sampled(), 3).await;
-    tell(&played, &audited(&played).await);
-    neighbour.is_untouched().await;
-}
-
-async fn audited(played: &[(Case, Played)]) -> BTreeMap<String, String> {
+    let neighbour = Neighbour::new(shared(), "beside-lab", "labcloud", "trial").await;
+    let played = play_all(shared(), sampled().into_iter().map(|case| vec![case]).collect(), 3).await;
     let ids: Vec<String> = played.iter().map(|(case, _)| case.id.clone()).collect();
-    audit(shared(), &ids).await
-}
-
-/// Cases of one verb, place and way on.
-#[derive(Default)]
-struct Row<'a> {
-    cases: usize,
-    clean: usize,
-    answers: BTreeMap<&'a str, usize>,
-}
-
-/// Prints the cases and how they ended; any that did not end clean is a failure.
-#[expect(clippy::print_stdout, reason = "the long version's table is for people")]
-fn tell(played: &[(Case, Played)], wrong: &BTreeMap<String, String>) {
-    let mut rows: BTreeMap<(String, &str, Way), Row<'_>> = BTreeMap::new();
-    for (case, answer) in played {
-        let row = rows.entry((title(case.scene), &case.point.name, case.way)).or_default();
-        row.cases += 1;
-        row.clean += usize::from(answer.is_ok() && !wrong.contains_key(&case.id));
-        *row.answers.entry(answer.as_deref().unwrap_or("failed")).or_default() += 1;
-    }
-    println!("{:<38} {:<24} {:<7} {:>5} {:>5}  answers", "tenant and verb", "killed at", "then", "cases", "clean");
-    for ((scene, place, way), Row { cases, clean, answers }) in &rows {
-        let answers: Vec<_> = answers.iter().map(|(answer, n)| format!("{answer} ×{n}")).collect();
-        println!("{scene:<38} {place:<24} {:<7} {cases:>5} {clean:>5}  {}", format!("{way:?}").to_lowercase(), answers.join(", "));
-    }
-    println!("{} cases, {} clean", played.len(), rows.values().map(|r| r.clean).sum::<usize>());
+    let wrong = audit(shared(), &ids).await;
     let failed: Vec<String> = played.iter().filter_map(|(case, answer)| answer.as_ref().err().map(|why| format!("{case}\n{why}"))).collect();
-    let unclean: Vec<String> = played.iter().filter_map(|(case, _)| wrong.get(&case.id).map(|why| format!("{case}\n{why}"))).collect();
-    assert!(failed.is_empty() && unclean.is_empty(), "{}\n{}", failed.join("\n\n"), unclean.join("\n\n"));
-}
-
-fn title(scene: &Scene) -> String {
-    format!("{} {} {}", scene.stack, scene.tier, scene.name)
-}
-
-/// The long version: every place, every time it is reached, of every verb and tier. A place *before* an effect finds the world as the place
-/// after the one before has left it: such are played with one way on in turn, all others with each.
-///
-/// `LABCTL_TEST_KILLS` chooses the verbs and tiers whose title has each of its words (`labcloud trial create`), and all of that is played, for
-/// about two seconds a case. Without it every verb of every tier of one stack is, at the first and the last time each place is reached, by one
-/// way on in turn.
-#[tokio::test(flavor = "multi_thread")]
-async fn killed_anywhere_every_verb_of_every_tier_ends_clean_by_each_way_on() {
-    if std::env::var_os("LABCTL_TEST_LONG").is_none() {
-        return;
-    }
-    let chosen = std::env::var("LABCTL_TEST_KILLS").ok();
-    let neighbour = Neighbour::new("beside-all-lab", "labcloud", "trial").await;
-    let at_once = std::thread::available_parallelism().map_or(2, usize::from) + 1;
-    let mut all = Vec::new();
-    let scenes = LABCLOUD.iter().chain(&MATE).flatten().chain(&SERVICES);
-    for (s, scene) in scenes.enumerate() {
-        let title = title(scene);
-        let is_chosen = match &chosen {
-            Some(words) => words.split_whitespace().all(|word| title.split(' ').any(|w| w == word)),
-            None => scene.stack == "labcloud" || SERVICES.iter().any(|s| s.name == scene.name),
-        };
-        if !is_chosen {
-            continue;
-        }
-        let points = blocking(move || scout(shared(), scene, &format!("scout-{s}"))).await.unwrap();
-        let last: BTreeMap<String, u64> = points.iter().map(|p| (p.name.clone(), p.nth)).collect();
-        let mut cases = Vec::new();
-        for (p, point) in points.into_iter().enumerate() {
-            if chosen.is_none() && point.nth > 1 && point.nth < last[&point.name] {
-                continue;
-            }
-            let turn = if chosen.is_none() || point.name.contains(".before_") { &WAYS[p % 3..=p % 3] } else { &WAYS };
-            cases.extend(turn.iter().map(|way| Case { scene, point: point.clone(), way: *way, id: format!("kill-{s}-{p}-{}", *way as usize) }));
-        }
-        let played = play_all(shared(), cases, at_once).await;
-        let wrong = audited(&played).await;
-        all.push((played, wrong));
-    }
-    let wrong: BTreeMap<String, String> = all.iter().flat_map(|(_, wrong)| wrong.clone()).collect();
-    let played: Vec<_> = all.into_iter().flat_map(|(played, _)| played).collect();
-    tell(&played, &wrong);
+    assert!(failed.is_empty() && wrong.is_empty(), "{}\n{wrong:#?}\n{}", table(&played, &wrong), failed.join("\n\n"));
     neighbour.is_untouched().await;
 }
 
