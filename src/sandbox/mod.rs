@@ -223,7 +223,7 @@ impl Sandbox {
             status.aws = Some(url(server.port));
         }
         if let (Some(server), Some(passwords)) = (&state.postgres, Passwords::load(&self.dirs)?)
-            && postgres::answers(server, &passwords.superuser).await
+            && postgres::answers(&self.dirs, server, &passwords.superuser).await
         {
             status.postgres = Some(format!("127.0.0.1:{}", server.port));
             status.postgres_version = roles::version(server.port, &passwords).await.ok();
@@ -306,7 +306,7 @@ impl Sandbox {
 
     async fn ensure_postgres(&self, state: &State, passwords: &Passwords, say: &(dyn Fn(&str) + Sync)) -> Result<(Server, bool), SandboxError> {
         if let Some(server) = &state.postgres
-            && postgres::answers(server, &passwords.superuser).await
+            && postgres::answers(&self.dirs, server, &passwords.superuser).await
         {
             return Ok((server.clone(), false));
         }

@@ -10,7 +10,7 @@ use std::fs;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::unistd::{User, geteuid};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -67,15 +67,30 @@ pub fn options(port: u16, user: &str, password: &SecretString, database: &str) -
         .ssl_mode(PgSslMode::Disable)
 }
 
-/// Whether the server we started answers: our password, and the name only this start was given.
-pub async fn answers(server: &Server, password: &SecretString) -> bool {
-    let asked = async {
-        let mut connection = PgConnection::connect_with(&options(server.port, SUPERUSER, password, "postgres")).await?;
-        let name: String = sqlx::query("SHOW cluster_name").fetch_one(&mut connection).await?.get(0);
-        connection.close().await?;
-        Ok::<_, sqlx::Error>(name)
-    };
-    matches!(tokio::time::timeout(Duration::from_secs(5), asked).await, Ok(Ok(name)) if name == server.identity)
+/// Whether the server we started answers, to our password and under the name only this start was given. One that is busy, starting, or has no connection to spare is waited for as long as its process lives:
+/// started anew it would cut off whoever is at work in it.
+pub async fn answers(dirs: &Dirs, server: &Server, password: &SecretString) -> bool {
+    let until = Instant::now() + Duration::from_secs(PATIENCE);
+    loop {
+        let asked = async {
+            let mut connection = PgConnection::connect_with(&options(server.port, SUPERUSER, password, "postgres")).await?;
+            let name: String = sqlx::query("SHOW cluster_name").fetch_one(&mut connection).await?.get(0);
+            connection.close().await?;
+            Ok::<_, sqlx::Error>(name)
+        };
+        match tokio::time::timeout(Duration::from_secs(5), asked).await {
+            Ok(Ok(name)) => return name == server.identity,
+            Ok(Err(e)) if !passes(&e) => return false,
+            _ if Instant::now() > until || postmaster(dirs).await.is_none() => return false,
+            Ok(Err(_)) => tokio::time::sleep(Duration::from_millis(500)).await,
+            Err(_) => {}
+        }
+    }
+}
+
+/// Starting or recovering, or no connection to spare: it is there.
+fn passes(error: &sqlx::Error) -> bool {
+    error.as_database_error().and_then(|e| e.code()).is_some_and(|code| matches!(code.as_ref(), "57P03" | "53300"))
 }
 
 /// Whether the user PostgreSQL runs as can get at its data in this folder. Asked before anything is made or started there.
@@ -115,7 +130,7 @@ pub async fn start(
         let chosen = ports::free(port.take())?;
         let server_now = Server { port: chosen, identity: format!("labctl-sandbox-{}", &random().expose_secret()[..16]) };
         match server.launch(&server_now).await {
-            Ok(()) if answers(&server_now, &passwords.superuser).await => return Ok(server_now),
+            Ok(()) if answers(dirs, &server_now, &passwords.superuser).await => return Ok(server_now),
             Ok(()) => {
                 return Err(SandboxError::Unusable { folder: dirs.data(), why: "it does not accept the password kept beside it".into() });
             }

@@ -13,7 +13,7 @@ use labctl::engine::step::Wanted;
 use labctl::kinds::KINDS;
 use labctl::plan::{Input, Plan};
 use labctl::spec::{Invalid, TenantSpec, read};
-use labctl::stack::{Stacks, resolve};
+use labctl::stack::{Stacks, names, resolve};
 use serde_json::{Value, json};
 
 const ENVIRONMENT: &str = "production";
@@ -288,6 +288,44 @@ fn of_two_names_that_would_be_one_the_second_is_refused_at_its_place() {
     // What differs only in what schemas cannot hold cannot be an id at all.
     for id in ["a_b", "a.b", "A-b", "a b"] {
         well_refused(&read("x.toml", &spec(id, None, "A", "mate", "trial")).unwrap_err(), id);
+    }
+}
+
+/// A name that is two tenants' would make one the other's: names are neither cut nor folded.
+#[test]
+fn no_name_of_one_tenant_is_another_ones_however_alike_their_ids_are() {
+    let stacks = Stacks::builtin().unwrap();
+    let long = "a".repeat(39);
+    let ids = [
+        "city-lab",
+        "citylab",
+        "city-la-b",
+        "c-itylab",
+        "city-lab-app",
+        "city-lab-data",
+        "city-lab-production",
+        "production-city-lab",
+        &long,
+        &format!("{long}b"),
+    ];
+    for (stack, tiers) in [("mate", &["trial", "standard", "enterprise"][..]), ("labcloud", &["trial", "standard"])] {
+        let mut owners: BTreeMap<(String, String), &str> = BTreeMap::new();
+        for (id, tier) in ids.iter().flat_map(|id| tiers.iter().map(move |tier| (*id, *tier))) {
+            let planned = match plan(&stacks, &spec(id, None, "A", stack, tier)) {
+                Ok(planned) => planned,
+                // An enterprise's longest names do not fit, and are refused rather than cut.
+                Err(invalid) => {
+                    well_refused(&invalid, id);
+                    continue;
+                }
+            };
+            for (key, name) in planned.names.into_iter().filter(|(key, _)| !names::is_shared(key)) {
+                let sort = key.split('.').next().unwrap_or_default().to_owned();
+                let owner = *owners.entry((sort, name.clone())).or_insert(id);
+                assert_eq!(owner, id, "{key} `{name}` is both theirs");
+            }
+        }
+        assert!(owners.values().collect::<BTreeSet<_>>().len() >= 8, "{stack}: {owners:?}");
     }
 }
 

@@ -230,7 +230,8 @@ async fn an_audit_trail_that_was_tampered_with_fails_its_verification_with_the_r
         says(&mut tamperer, &tampering).await;
         let told = verify(&[]);
         let words = format!("the audit trail is broken at row {row}: {why}");
-        assert_eq!((told.code, told.error()["code"].as_str(), told.error()["message"].as_str()), (1, Some("audit_broken"), Some(words.as_str())), "{told}");
+        assert_eq!(told.code, 1, "{tampering}: {told}");
+        assert_eq!((told.error()["code"].as_str(), told.error()["message"].as_str()), (Some("audit_broken"), Some(words.as_str())), "{told}");
         assert!(told.error()["hint"].as_str().unwrap().contains("backup of the registry"), "{told}");
         assert_eq!(report(&told)["broken"], json!({"seq": row, "why": why}), "what is right is told, too: {told}");
         let people = labctl(&["audit", "verify"]);

@@ -1,8 +1,12 @@
 //! What surrounds labctl and is not well: a reader that goes away, nobody to talk to.
 
 use std::process::Stdio;
+use std::time::Duration;
 
-use super::fixture::{World, ended, shared};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use super::fixture::{World, ended, pid, shared};
 
 /// A pipeline as an operator types it; what labctl itself exited with is its last line.
 fn piped(world: &World, pipeline: &str) -> (String, String) {
@@ -35,4 +39,28 @@ fn with_stdin_stdout_and_stderr_closed_a_create_is_still_done() {
     let ended = shell.args(["-c", &script]).stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap();
     assert_eq!(ended.code(), Some(0));
     assert_eq!(world.json(&["tenant", "show", "mute-lab"])["status"], "active");
+}
+
+/// Whoever begins an empty one beside it, or starts a server anew under those at work in it, has lost what they had.
+#[test]
+fn a_sandbox_that_is_only_slow_is_waited_for_and_not_replaced() {
+    let world = World::started();
+    world.ok(&["tenant", "create", &world.spec("patient-lab", "labcloud", "trial")]);
+    let server = |file: &str| {
+        let text = std::fs::read_to_string(world.sandbox_dir().join(file)).unwrap();
+        Pid::from_raw(text.split_whitespace().next().unwrap().parse().unwrap())
+    };
+    let servers = || ["postgres/data/postmaster.pid", "moto.pid"].map(server);
+    let before = servers();
+    for server in before {
+        kill(server, Signal::SIGSTOP).unwrap();
+        let drift = world.spawn(&["tenant", "drift", "patient-lab"]);
+        // Longer than one question is waited for.
+        std::thread::sleep(Duration::from_secs(7));
+        assert!(kill(pid(&drift.child), None).is_ok(), "it waits");
+        kill(server, Signal::SIGCONT).unwrap();
+        let run = drift.end();
+        assert_eq!((run.code, servers()), (0, before), "{run}");
+    }
+    world.ok(&["sandbox", "stop", "-q"]);
 }

@@ -211,35 +211,35 @@ async fn a_schema_that_is_not_what_its_baseline_makes_stays_as_it_was_and_every_
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_taken_over_is_left_to_whom_it_is() {
     let old = Old::new("held").await;
-    let all = old.tenant("own_a", 0).await;
+    let all = old.tenant("held_a", 0).await;
     let fault = refused(&all[4], &old.cx).await;
-    assert!(fault.message.contains("no schema \"own_a_schema\"") && fault.hint.unwrap().contains("RENAME TO"), "one was expected, and none is made");
+    assert!(fault.message.contains("no schema \"held_a_schema\"") && fault.hint.unwrap().contains("RENAME TO"), "one was expected, and none is made");
 
     // Without a baseline every migration is run, beside what is there.
     let mut sup = old.superuser().await;
-    run(&mut sup, "CREATE SCHEMA own_a_schema; CREATE TABLE own_a_schema.kept AS SELECT 7 AS n").await.unwrap();
+    run(&mut sup, "CREATE SCHEMA held_a_schema; CREATE TABLE held_a_schema.kept AS SELECT 7 AS n").await.unwrap();
     let fault = refused(&all[4], &old.cx).await;
     assert!(fault.code == "42501" && fault.hint.unwrap().contains("act as postgres"), "what a superuser owns is the superuser's to give away");
-    run(&mut sup, "ALTER SCHEMA own_a_schema OWNER TO own_admin; ALTER TABLE own_a_schema.kept OWNER TO own_admin").await.unwrap();
+    run(&mut sup, "ALTER SCHEMA held_a_schema OWNER TO held_admin; ALTER TABLE held_a_schema.kept OWNER TO held_admin").await.unwrap();
     for resource in &all[4..] {
         resource.converge(&old.cx).await.unwrap();
     }
-    let ledger = "SELECT count(*) FILTER (WHERE NOT baseline) || ' ' || (SELECT n FROM own_a_schema.kept) FROM own_a_schema.labctl_migrations";
+    let ledger = "SELECT count(*) FILTER (WHERE NOT baseline) || ' ' || (SELECT n FROM held_a_schema.kept) FROM held_a_schema.labctl_migrations";
     assert_eq!(texts(&mut sup, ledger).await, ["5 7"]);
 
     // Marked by somebody's labctl, with a ledger, or while there is one of another name: no.
-    let taken = old.tenant("own_b", 0).await;
+    let taken = old.tenant("held_b", 0).await;
     let foreign = async || match taken[4].observe(&old.cx).await {
         Observed::Foreign(why) => why,
         other => panic!("{other:?}"),
     };
-    run(&mut sup, "ALTER SCHEMA own_a_schema RENAME TO own_b_schema").await.unwrap();
-    assert_eq!(foreign().await, "it belongs to own_a/postgres_schema/main");
-    run(&mut sup, "COMMENT ON SCHEMA own_b_schema IS 'the laboratory'").await.unwrap();
+    run(&mut sup, "ALTER SCHEMA held_a_schema RENAME TO held_b_schema").await.unwrap();
+    assert_eq!(foreign().await, "it belongs to held_a/postgres_schema/main");
+    run(&mut sup, "COMMENT ON SCHEMA held_b_schema IS 'the laboratory'").await.unwrap();
     assert!(foreign().await.contains("has a ledger of migrations already"));
-    run(&mut sup, "DROP TABLE own_b_schema.labctl_migrations").await.unwrap();
+    run(&mut sup, "DROP TABLE held_b_schema.labctl_migrations").await.unwrap();
     assert!(matches!(taken[4].observe(&old.cx).await, Observed::Mine { .. }));
-    let mark = "DO $$ BEGIN CREATE SCHEMA own_c; EXECUTE format('COMMENT ON SCHEMA own_c IS %L', '{\"labctl:address\":\"own_b/postgres_schema/main\",\"labctl:registry\":\"r1\",\"labctl:tenant\":\"own_b\"}'); END $$";
+    let mark = "DO $$ BEGIN CREATE SCHEMA held_c; EXECUTE format('COMMENT ON SCHEMA held_c IS %L', '{\"labctl:address\":\"held_b/postgres_schema/main\",\"labctl:registry\":\"r1\",\"labctl:tenant\":\"held_b\"}'); END $$";
     run(&mut sup, mark).await.unwrap();
     assert!(foreign().await.contains("has a schema of another name"));
 }
