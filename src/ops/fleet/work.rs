@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use tokio::sync::{Mutex as Queue, mpsc, watch};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout_at};
 
 use super::look::{Ship, host};
 use super::{Event, Options, Watch};
@@ -30,6 +30,8 @@ use crate::tenantdb::quote::Ident;
 const AHEAD: usize = 16;
 /// Results recorded at once.
 const BATCH: usize = 128;
+/// How long a result waits for others to be recorded with: many cost the registry little more than one.
+const GATHER: Duration = Duration::from_millis(100);
 /// The wait before the second attempt; it doubles.
 const BACK_OFF: Duration = Duration::from_millis(250);
 /// Schemas changed in one database after which its catalogs are analysed.
@@ -99,6 +101,7 @@ impl<'a> Work<'a> {
             let mut told = told;
             let mut batch = Vec::with_capacity(BATCH);
             while told.recv_many(&mut batch, BATCH).await > 0 {
+                gather(&mut told, &mut batch).await;
                 self.site.registry.record_fleet(self.claim, self.run, &batch).await?;
                 failpoint!("fleet.recorded");
                 let mut held = self.held();
@@ -276,6 +279,17 @@ impl<'a> Work<'a> {
 
     fn held(&self) -> MutexGuard<'_, Held> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Waits a moment for more to record at once; not when there is nobody left to tell.
+async fn gather(told: &mut mpsc::Receiver<FleetEntry>, batch: &mut Vec<FleetEntry>) {
+    let until = tokio::time::Instant::now() + GATHER;
+    while batch.len() < BATCH {
+        match timeout_at(until, told.recv_many(batch, BATCH - batch.len())).await {
+            Ok(more) if more > 0 => {}
+            _ => return,
+        }
     }
 }
 
