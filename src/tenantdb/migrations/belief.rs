@@ -1,7 +1,7 @@
 //! A migration in one round trip: what is believed of a schema is not looked up first but checked in the transaction itself, before the file is
 //! run. Where it does not hold, the server ends the script, nothing has happened, and it is looked.
 
-use super::apply::{Job, Ledger, Seen, text};
+use super::job::{Job, Ledger, Seen, text};
 use super::{Library, Step, ledger};
 use crate::engine::fault::Fault;
 use crate::tenantdb::connect::Connection;

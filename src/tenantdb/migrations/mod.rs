@@ -12,6 +12,7 @@ pub mod apply;
 pub(super) mod baseline;
 mod belief;
 pub mod central;
+mod job;
 pub mod ledger;
 mod statements;
 
