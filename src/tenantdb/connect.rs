@@ -318,17 +318,42 @@ impl Connection {
     /// # Errors
     /// As [`fault`](super::fault::fault) classifies them; what came before the failed statement of an open transaction is undone with it.
     pub async fn script(&mut self, call: &str, sql: String) -> Result<Vec<Rows>, Fault> {
+        let (mut all, mut rows) = (Vec::new(), Vec::new());
+        let read = |row: Option<&PgRow>| {
+            match row {
+                Some(row) => rows.push(texts(row)?),
+                None => all.push(std::mem::take(&mut rows)),
+            }
+            Ok(())
+        };
+        self.answers(call, sql, read).await?;
+        Ok(all)
+    }
+
+    /// Runs statements whose answers are of no interest, but for how often one of them was `mark`: also when a later one fails.
+    pub(super) async fn counting(&mut self, call: &str, sql: String, mark: &str) -> (usize, Result<(), Fault>) {
+        let mut count = 0;
+        let read = |row: Option<&PgRow>| {
+            let is_mark = |row: &&PgRow| row.len() == 1 && row.try_get_raw(0).is_ok_and(|value| value.as_str().is_ok_and(|text| text == mark));
+            count += usize::from(row.filter(is_mark).is_some());
+            Ok(())
+        };
+        let done = self.answers(call, sql, read).await;
+        (count, done)
+    }
+
+    /// Runs several statements; each row is told, and `None` at the end of each statement.
+    async fn answers(&mut self, call: &str, sql: String, mut each: impl FnMut(Option<&PgRow>) -> Result<(), sqlx::Error>) -> Result<(), Fault> {
         let link = self.link(call)?;
         let read = async {
-            let (mut all, mut rows) = (Vec::new(), Vec::new());
             let mut answers = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_many(link);
             while let Some(answer) = answers.try_next().await? {
                 match answer {
-                    Either::Left(_) => all.push(std::mem::take(&mut rows)),
-                    Either::Right(row) => rows.push(texts(&row)?),
+                    Either::Left(_) => each(None)?,
+                    Either::Right(row) => each(Some(&row))?,
                 }
             }
-            Ok(all)
+            Ok(())
         };
         failpoint!("sql.before_statement", call);
         let done = read.await;

@@ -311,7 +311,7 @@ async fn carry_out(work: &Work<'_>, todo: Vec<(u32, Ship)>) -> Result<Vec<Ship>,
         work.watch.hear(&Event::Wave { wave, of, tenants: ships.len() });
         work.wave(ships, wave == 0).await?;
         failpoint!("fleet.wave_done", wave);
-        if over(work) {
+        if work.over() {
             break;
         }
         let seconds = work.options.soak_seconds;
@@ -322,16 +322,12 @@ async fn carry_out(work: &Work<'_>, todo: Vec<(u32, Ship)>) -> Result<Vec<Ship>,
                 () = sleep(Duration::from_secs(seconds)) => {}
                 Ok(_) = stop.wait_for(|s| *s != Stop::No) => {}
             }
-            if over(work) {
+            if work.over() {
                 break;
             }
         }
     }
     Ok(all)
-}
-
-fn over(work: &Work<'_>) -> bool {
-    work.halted.load(Ordering::Relaxed) || *work.stop.borrow() != Stop::No
 }
 
 /// How the fleet stands after a run: asked of the databases once more, and put on record.

@@ -26,7 +26,7 @@ use crate::tenantdb::migrations::apply::{Job, Ledger, migrate};
 use crate::tenantdb::migrations::{central, ledger};
 use crate::tenantdb::quote::Ident;
 
-/// Tenants whose leases are taken at once, for each pair of hands.
+/// Tenants whose leases are taken at once, for each pair of hands; the next ones are taken when half of them are begun.
 const AHEAD: usize = 16;
 /// Results recorded at once.
 const BATCH: usize = 128;
@@ -61,11 +61,8 @@ struct Held {
     known: Instant,
 }
 
-/// What one host's hands take from.
-struct Queued {
-    rest: VecDeque<Ship>,
-    ready: VecDeque<(Ship, i64)>,
-}
+/// A tenant whose turn has come, and the epoch of its lease.
+type Turn = (Ship, i64);
 
 impl<'a> Work<'a> {
     pub(super) fn new(
@@ -92,9 +89,7 @@ impl<'a> Work<'a> {
             hosts.entry(ship.member.endpoint.clone()).or_default().push_back(ship);
         }
         let (tell, told) = mpsc::channel::<FleetEntry>(BATCH);
-        let queues: Vec<Queue<Queued>> = hosts.into_values().map(|rest| Queue::new(Queued { rest, ready: VecDeque::new() })).collect();
-        let hands = queues.iter().flat_map(|queue| (0..self.options.parallel).map(move |_| queue)).map(|queue| self.hand(queue, tell.clone(), canary));
-        let hands = join_all(hands);
+        let hosts = join_all(hosts.into_values().map(|ships| self.host(ships, tell.clone(), canary)));
         drop(tell);
         let record = async {
             // Owned here: when recording fails, whoever still wants to tell is turned away rather than kept waiting.
@@ -111,7 +106,7 @@ impl<'a> Work<'a> {
         };
         let ended = tokio::select! {
             // A registry that is gone ends the wave: who goes on would do what nobody knows of.
-            (hands, recorded) = async { tokio::join!(hands, record) } => recorded.and(hands.into_iter().collect::<Result<(), _>>()),
+            (hosts, recorded) = async { tokio::join!(hosts, record) } => recorded.and(hosts.into_iter().collect::<Result<(), _>>()),
             taken = self.keep() => taken,
         };
         if ended.is_err() {
@@ -164,8 +159,23 @@ impl<'a> Work<'a> {
         Ok(self.held().epochs.contains_key(tenant))
     }
 
-    async fn hand(&self, queue: &Queue<Queued>, tell: mpsc::Sender<FleetEntry>, canary: bool) -> Result<(), OpError> {
-        while let Some((ship, epoch)) = self.next(queue, &tell).await? {
+    /// One host's tenants: whoever takes leases goes ahead of the hands, so that they need not wait for the registry.
+    async fn host(&self, ships: VecDeque<Ship>, tell: mpsc::Sender<FleetEntry>, canary: bool) -> Result<(), OpError> {
+        let hands = self.options.parallel;
+        let (give, take) = mpsc::channel(AHEAD * hands / 2);
+        let work = async {
+            // Owned here: when all hands have put down their work, no more leases are taken.
+            let take = Queue::new(take);
+            join_all((0..hands).map(|_| self.hand(&take, tell.clone(), canary))).await.into_iter().collect::<Result<(), _>>()
+        };
+        let (leased, worked) = tokio::join!(self.lease(ships, give, tell.clone()), work);
+        leased.and(worked)
+    }
+
+    async fn hand(&self, take: &Queue<mpsc::Receiver<Turn>>, tell: mpsc::Sender<FleetEntry>, canary: bool) -> Result<(), OpError> {
+        loop {
+            let next = async { take.lock().await.recv().await };
+            let Some((ship, epoch)) = next.await.filter(|_| !self.over()) else { return Ok(()) };
             let mut stop = self.stop.clone();
             let now = async {
                 // A sender that is gone will never say stop.
@@ -185,43 +195,40 @@ impl<'a> Work<'a> {
                 return Ok(());
             }
         }
-        Ok(())
     }
 
-    /// The next whose lease is ours; takes more leases where none is left.
-    async fn next(&self, queue: &Queue<Queued>, tell: &mpsc::Sender<FleetEntry>) -> Result<Option<(Ship, i64)>, OpError> {
-        let mut queue = queue.lock().await;
-        loop {
-            if self.halted.load(Ordering::Relaxed) || *self.stop.borrow() != Stop::No {
-                return Ok(None);
-            }
-            if let Some(next) = queue.ready.pop_front() {
-                return Ok(Some(next));
-            }
-            let many = queue.rest.len().min(AHEAD * self.options.parallel);
-            if many == 0 {
-                return Ok(None);
-            }
-            let ships: Vec<Ship> = queue.rest.drain(..many).collect();
-            let what = if self.options.filter.tenant.is_some() { "tenant migrate" } else { "fleet migrate" };
-            let tenants: Vec<&str> = ships.iter().map(|s| s.member.tenant.as_str()).collect();
+    /// Whether nobody new is begun.
+    pub(super) fn over(&self) -> bool {
+        self.halted.load(Ordering::Relaxed) || *self.stop.borrow() != Stop::No
+    }
+
+    /// Takes leases, many at a time, and gives those whose lease is ours to the hands; who is locked is done with.
+    async fn lease(&self, mut ships: VecDeque<Ship>, give: mpsc::Sender<Turn>, tell: mpsc::Sender<FleetEntry>) -> Result<(), OpError> {
+        let what = if self.options.filter.tenant.is_some() { "tenant migrate" } else { "fleet migrate" };
+        while !ships.is_empty() && !self.over() {
+            let many: Vec<Ship> = ships.drain(..ships.len().min(AHEAD * self.options.parallel)).collect();
+            let tenants: Vec<&str> = many.iter().map(|s| s.member.tenant.as_str()).collect();
             let leased = self.site.registry.acquire_leases(&tenants, &self.site.holder, what).await?;
             failpoint!("fleet.leases_taken");
             self.held().epochs.extend(leased.taken.iter().map(|(t, e)| (t.clone(), *e)));
-            for ship in ships {
+            for ship in many {
                 let tenant = &ship.member.tenant;
                 if let Some(epoch) = leased.taken.get(tenant) {
-                    queue.ready.push_back((ship, *epoch));
+                    let epoch = *epoch;
+                    if give.send((ship, epoch)).await.is_err() {
+                        return Ok(());
+                    }
                     continue;
                 }
                 let by = leased.others.get(tenant).map_or("locked by another process".to_owned(), |l| format!("locked by {}", l.by()));
                 let entry = end(&ship, None, FleetEnd::Locked, Duration::ZERO).with(&json!({"code": "locked", "message": by}));
                 self.watch.hear(&Event::Ended { tenant, end: FleetEnd::Locked, why: Some(&by) });
                 if tell.send(entry).await.is_err() {
-                    return Ok(None);
+                    return Ok(());
                 }
             }
         }
+        Ok(())
     }
 
     /// One tenant: again and again while it is only busy.
@@ -243,7 +250,7 @@ impl<'a> Work<'a> {
                 Err(fault) => fault,
             };
             // An unknown outcome is asked about by trying again: what is on the ledger is not done twice.
-            if fault.class == Class::Refused || attempt >= self.options.attempts || self.halted.load(Ordering::Relaxed) || *self.stop.borrow() != Stop::No {
+            if fault.class == Class::Refused || attempt >= self.options.attempts || self.over() {
                 let fault = serde_json::to_value(&fault).unwrap_or_default();
                 return Ok(end(ship, Some(epoch), FleetEnd::Failed, began.elapsed()).with(&fault));
             }

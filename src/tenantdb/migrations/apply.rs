@@ -2,8 +2,8 @@
 //!
 //! Where it is known what was applied, the usual case takes one round trip, in which all that is believed is checked before the file is run: what
 //! the schema holds, whose it is, that nobody else is at it. Where that does not hold, nothing has happened, and it takes two: lock, look and
-//! read; the file, whether it kept to its transaction, the ledgers and the commit. Several files take one each, so that the one that fails
-//! can be named.
+//! read; the files, each followed by whether it kept to its transaction, the ledgers and the commit. The server answers after each file, so that
+//! the one that fails can be named.
 //! Two that migrate one schema never wait for each other (whoever waits holds up every `CREATE INDEX CONCURRENTLY` of the database): the
 //! second is told to come again. The lock is the schema's own and the transaction's: it cannot be left behind, and neighbours do not queue.
 //!
@@ -89,7 +89,7 @@ async fn turn(db: &mut Connection, job: &Job<'_>, seen: Option<Seen>, library: &
     };
     before.get_or_insert_with(|| seen.applied.clone());
     let mut entries = Entries::after(job, &seen);
-    // What is sent with the next file, or at the end.
+    // What is sent at the end, or when it has to be looked in between.
     let mut script = String::new();
     let mut opened = false;
     if let Some(opening) = seen.opening.take() {
@@ -101,26 +101,24 @@ async fn turn(db: &mut Connection, job: &Job<'_>, seen: Option<Seen>, library: &
         opened = true;
         script = format!("{}{make};\n", act(job, &seen));
         if let Ledger::Make { baseline: held @ [_, ..], .. } = job.ledger {
-            send(db, None, std::mem::take(&mut script)).await?;
+            send(db, &[], std::mem::take(&mut script)).await?;
             baseline::check(db, job.schema, job.role, held, library).await?;
             held.iter().try_for_each(|step| entries.add(step, true))?;
         }
     }
     let so_far = entries.applied.clone();
     let todo = ledger::pending(&so_far, job.wanted, job.to).map_err(|wrong| Fault::refused(CALL, "history", wrong).hint(UNCHANGED))?;
-    let (mut last, mut next): (Option<&Step>, Option<Step>) = (None, None);
+    let (mut sent, mut next): (Vec<&Step>, Option<Step>) = (Vec::new(), None);
     for step in todo {
         let file = text(library, step)?;
         if file.concurrent.is_some() {
             next = Some(step.clone());
             break;
         }
-        if let Some(earlier) = last.replace(step) {
-            send(db, Some(earlier), std::mem::take(&mut script)).await?;
-        }
         if !std::mem::replace(&mut opened, true) {
             script = act(job, &seen);
         }
+        sent.push(step);
         // A last line may be a comment.
         script.push_str(&file.sql);
         script.push_str(&kept(job, &seen)?);
@@ -130,13 +128,14 @@ async fn turn(db: &mut Connection, job: &Job<'_>, seen: Option<Seen>, library: &
         db.rollback().await?;
         return Ok(next.map_or(Turn::Done(entries.applied), Turn::Alone));
     }
-    if let Some(shared) = job.shared.filter(|_| last.is_some()) {
-        send(db, last.take(), std::mem::take(&mut script)).await?;
+    let some = !sent.is_empty();
+    if let Some(shared) = job.shared.filter(|_| some) {
+        send(db, &std::mem::take(&mut sent), std::mem::take(&mut script)).await?;
         shared.seal(db).await?;
     }
     if opened {
         // What these files have made is guarded before anybody sees it.
-        if let Some(guard) = seen.guard.as_ref().filter(|_| last.is_some()) {
+        if let Some(guard) = seen.guard.as_ref().filter(|_| some) {
             script.push_str(&format!("{}; ", guard.close(job.schema, true)?));
         }
         script.push_str(&format!("{}RESET ROLE; ", entries.sql));
@@ -147,7 +146,7 @@ async fn turn(db: &mut Connection, job: &Job<'_>, seen: Option<Seen>, library: &
     script.push_str(&central::write(job.schema, job.tenant, &entries.applied)?);
     script.push_str("; COMMIT");
     failpoint!("migration.before_commit", job.tenant);
-    send(db, last, script).await?;
+    send(db, &sent, script).await?;
     failpoint!("migration.committed", job.tenant);
     db.in_transaction(false);
     Ok(next.map_or(Turn::Done(entries.applied), Turn::Alone))
@@ -165,20 +164,26 @@ fn act(job: &Job<'_>, seen: &Seen) -> String {
 /// `SET ROLE` are refused when they are read; what a procedure may do cannot be seen there.
 const LEFT: &str = "labctl: left the transaction or the role";
 
+/// What the server answers after a file that has kept to both.
+const KEPT: &str = "labctl: kept to its transaction and its role";
+
 /// A statement after a file that fails if the file has ended the transaction or changed the role: what comes after it is not run then. Names are
 /// qualified, because the schema's own come first where they fit better.
 fn kept(job: &Job<'_>, seen: &Seen) -> Result<String, Fault> {
     Ok(format!(
         "\n;SELECT CASE WHEN pg_catalog.pg_current_xact_id()::text OPERATOR(pg_catalog.=) {} AND current_user::text OPERATOR(pg_catalog.=) {} \
-         THEN 0 ELSE pg_catalog.concat('{LEFT}', current_user)::integer END;\n",
+         THEN '{KEPT}' ELSE pg_catalog.concat('{LEFT}', current_user)::integer::text END;\n",
         seen.transaction,
         Literal::new(job.role.name())?
     ))
 }
 
-async fn send(db: &mut Connection, step: Option<&Step>, script: String) -> Result<(), Fault> {
-    let Err(fault) = db.execute(CALL, script).await else { return Ok(()) };
-    Err(match step {
+/// Sends what holds these files, each with [`kept`] after it. A fault names the file it is about: the one after the last that was kept. What fails
+/// after all of them, as a constraint that waits for the commit, is the last one's.
+async fn send(db: &mut Connection, files: &[&Step], script: String) -> Result<(), Fault> {
+    let (kept, done) = db.counting(CALL, script, KEPT).await;
+    let Err(fault) = done else { return Ok(()) };
+    Err(match files.get(kept).or(files.last()) {
         Some(step) if fault.message.contains(LEFT) => {
             Fault::unknown(CALL, "left_transaction", format!("{step} ended the transaction or changed the role it ran in"))
         }

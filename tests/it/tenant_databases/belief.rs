@@ -113,6 +113,9 @@ async fn what_is_believed_is_checked_and_what_does_not_hold_is_looked_at() {
     let done = ground.migrate(4, &steps[..3]).await.unwrap();
     assert_eq!((done.before.len(), done.after.len()), (2, 4));
     assert!(ground.looks() > looks);
+    let log = ground.server.log();
+    let (_, sent) = log.rsplit_once("CREATE TABLE t3").unwrap();
+    assert!(sent.split_once("CREATE TABLE t4").is_some_and(|(between, _)| !between.contains("LOG:")), "both files are one message\n{sent}");
     let done = ground.migrate(5, &steps[..2]).await.unwrap();
     assert_eq!((done.before.len(), done.after.len()), (4, 5));
     assert_eq!(ground.texts(LEDGER).await, ["1 V1", "2 V2", "3 V3", "4 V4", "5 V5"]);

@@ -24,7 +24,10 @@ async fn migrations_are_all_or_nothing_and_history_is_only_continued() {
     let bad = library.add(vec![file("V4__d.sql", "CREATE TABLE d (id int);"), file("V5__e.sql", "CREATE TABLE e (id nonsense);")]).unwrap();
     let early = library.add(vec![file("V2__b.sql", "CREATE TABLE b (id int);")]).unwrap();
     let changed = library.add(vec![file("V1__a.sql", "CREATE TABLE a (id bigint);")]).unwrap();
-    let sly = library.add(vec![file("V6__f.sql", "CREATE TABLE f (id int); DO $$ BEGIN EXECUTE 'RESET ROLE'; END $$;")]).unwrap();
+    let sly = file("V6__f.sql", "CREATE TABLE f (id int); DO $$ BEGIN EXECUTE 'RESET ROLE'; END $$;");
+    let sly = library.add(vec![file("V5__e.sql", "SELECT 1; -- with an answer"), sly, file("V7__g.sql", "CREATE TABLE g (id int);")]).unwrap();
+    let late = "CREATE TABLE h (id int PRIMARY KEY, other int REFERENCES h DEFERRABLE INITIALLY DEFERRED); INSERT INTO h VALUES (1, 2);";
+    let late = library.add(vec![file("V4__g.sql", "CREATE TABLE g (id int);"), file("V5__h.sql", late)]).unwrap();
     let texts_of_all = library.clone();
     let cx = server.cx(&secrets, library).await;
     for resource in everything(&secrets, "history", "history_shared", &good) {
@@ -38,15 +41,21 @@ async fn migrations_are_all_or_nothing_and_history_is_only_continued() {
     assert!(matches!(failing.diff(&cx).await, Diff::Update(c) if c.len() == 2 && c[0].to_string() == "tenant/V4__d: pending → applied"));
     let fault = failing.converge(&cx).await.unwrap_err();
     assert_eq!((fault.class, fault.code.as_str()), (Class::Refused, "42704"));
-    assert!(fault.message.contains("tenant/V5__e") && fault.message.contains("nonsense"), "{fault}");
+    assert!(fault.message.starts_with("tenant/V5__e: ") && fault.message.contains("nonsense"), "{fault}");
     tokio::time::sleep(Duration::from_millis(200)).await;
     assert_eq!(texts(&mut sup, tables).await.len(), 2, "V4 was undone with V5");
 
     // A file that sheds the role it runs in is found out before anything of it is committed.
     let fault = version("history", "history_shared", &[good.clone(), sly].concat()).converge(&cx).await.unwrap_err();
     assert_eq!((fault.class, fault.code.as_str()), (Class::Unknown, "left_transaction"));
+    assert!(fault.message.starts_with("tenant/V6__f "), "{fault}");
     tokio::time::sleep(Duration::from_millis(200)).await;
-    assert_eq!(texts(&mut sup, tables).await.len(), 2, "V6 was undone");
+    assert_eq!(texts(&mut sup, tables).await.len(), 2, "V5 and V6 were undone, and V7 never run");
+
+    // What fails only at the commit is the last file's.
+    let fault = version("history", "history_shared", &[good.clone(), late].concat()).converge(&cx).await.unwrap_err();
+    assert_eq!((fault.class, fault.code.as_str()), (Class::Refused, "23503"));
+    assert!(fault.message.starts_with("tenant/V5__h: "), "{fault}");
 
     let rows = [
         (vec![good[0].clone(), early[0].clone(), good[1].clone()], "V2__b comes in before tenant/V3__c"),
