@@ -191,8 +191,10 @@ async fn targets(cloud: &Cloud, eye: &Eye<'_>) -> Vec<Thing> {
     found
 }
 
+/// A family's newest revision is the thing; those before it are its history, which services may still be rolled back to. But one that was asked for
+/// twice in a row, with the same content, is there twice.
 async fn definitions(cloud: &Cloud, eye: &Eye<'_>) -> Vec<Thing> {
-    let mut found = Vec::new();
+    let mut families: BTreeMap<String, Vec<(i32, Option<String>, Thing)>> = BTreeMap::new();
     let mut pages = cloud.ecs.list_task_definitions().into_paginator().items().send();
     while let Some(arn) = pages.next().await {
         let arn = arn.unwrap();
@@ -200,8 +202,25 @@ async fn definitions(cloud: &Cloud, eye: &Eye<'_>) -> Vec<Thing> {
             continue;
         }
         let Ok(answer) = cloud.ecs.describe_task_definition().task_definition(&arn).include(TaskDefinitionField::Tags).send().await else { continue };
-        let family = answer.task_definition().and_then(|d| d.family()).unwrap_or_default().to_owned();
-        found.push(thing("task definitions", &arn, &family, &pairs(answer.tags().iter().map(|t| (t.key(), t.value())))));
+        let Some(definition) = answer.task_definition() else { continue };
+        let family = definition.family().unwrap_or_default().to_owned();
+        let tags = pairs(answer.tags().iter().map(|t| (t.key(), t.value())));
+        let content = tags.get("labctl:content").cloned();
+        let revision = (definition.revision(), content, thing("task definitions", &arn, &family, &tags));
+        families.entry(family).or_default().push(revision);
+    }
+    let mut found = Vec::new();
+    for revisions in families.into_values().map(|mut all| {
+        all.sort_by_key(|(number, ..)| *number);
+        all
+    }) {
+        let next: Vec<_> = revisions.iter().skip(1).map(|(_, content, thing)| (content.clone(), thing.owner.clone())).collect();
+        for (n, (_, content, thing)) in revisions.into_iter().enumerate() {
+            let replaced = next.get(n).is_some_and(|(newer, owner)| content.is_some() && *newer != content && *owner == thing.owner);
+            if !replaced {
+                found.push(thing);
+            }
+        }
     }
     found
 }
@@ -275,7 +294,8 @@ async fn log_groups(cloud: &Cloud, eye: &Eye<'_>) -> Vec<Thing> {
     found
 }
 
-/// A key without its alias, or an alias without its key, is a thing by itself: neither is ever on record.
+/// A key without its alias, or an alias without its key, is a thing by itself: neither is ever on record. A key on its way out is gone; its alias
+/// goes with it.
 async fn keys(cloud: &Cloud, eye: &Eye<'_>) -> Vec<Thing> {
     let mut aliases: BTreeMap<String, Vec<String>> = BTreeMap::new();
     let mut pages = cloud.kms.list_aliases().into_paginator().items().send();
@@ -284,17 +304,15 @@ async fn keys(cloud: &Cloud, eye: &Eye<'_>) -> Vec<Thing> {
         aliases.entry(alias.target_key_id.unwrap_or_default()).or_default().extend(alias.alias_name);
     }
     let mut found = Vec::new();
-    let mut going = BTreeSet::new();
     let mut pages = cloud.kms.list_keys().into_paginator().items().send();
     while let Some(key) = pages.next().await {
         let id = key.unwrap().key_id.unwrap_or_default();
-        let named = aliases.get(&id).cloned().unwrap_or_default();
+        let named = aliases.remove(&id).unwrap_or_default();
         if !(named.is_empty() || eye.ids.contains(&id) || named.iter().any(|n| eye.near(n))) {
             continue;
         }
         let Ok(answer) = cloud.kms.describe_key().key_id(&id).send().await else { continue };
         if answer.key_metadata.and_then(|k| k.key_state) == Some(KeyState::PendingDeletion) {
-            going.insert(id);
             continue;
         }
         let Ok(answer) = cloud.kms.list_resource_tags().key_id(&id).send().await else { continue };
@@ -308,12 +326,9 @@ async fn keys(cloud: &Cloud, eye: &Eye<'_>) -> Vec<Thing> {
         let nameless = key.owner.is_some() && named.is_empty();
         found.push(if nameless { Thing { id: format!("{id} (without an alias)"), ..key } } else { key });
     }
-    for (key, names) in aliases {
-        // An alias goes before its key; one of a key that is gone or going was left behind.
-        if going.contains(&key) {
-            found.extend(names.iter().filter(|n| eye.near(n)).map(|n| thing("aliases", n, n, &BTreeMap::new())));
-        }
-    }
+    // What is left leads to no key.
+    let astray = aliases.values().flatten().filter(|name| eye.near(name));
+    found.extend(astray.map(|name| thing("aliases", name, name, &BTreeMap::new())));
     found
 }
 

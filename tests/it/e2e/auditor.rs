@@ -1,6 +1,8 @@
 //! The auditor audited: a whole world is clean, and each fault planted in it is found. In a sandbox of its own, since secrets are planted in it.
 
 use aws_sdk_cognitoidentityprovider::Client as Cognito;
+use aws_sdk_ecs::types::TaskDefinitionField;
+use labctl::cloud::Cloud;
 use serde_json::Value;
 use sqlx::AssertSqlSafe;
 
@@ -44,6 +46,7 @@ async fn the_auditor_finds_nothing_in_a_whole_world_and_every_fault_planted_in_i
     finds(&verdict, Wrong::Lost, &["audited-lab/log_group/web", "is there, but marked as None"]);
     finds(&verdict, Wrong::Doubled, &["audited-lab/cognito_user_pool/main", &faults.pool, &faults.twin]);
     finds(&verdict, Wrong::Doubled, &["clients", &faults.client]);
+    finds(&verdict, Wrong::Doubled, &[&format!("{CLINIC}/ecs_task_definition/"), &faults.revision]);
     finds(&verdict, Wrong::Doubled, &["audited-lab/postgres_schema/main", "again"]);
     finds(&verdict, Wrong::Doubled, &["log_group", "audited-lab/log_group/twice and audited-lab/log_group/web"]);
     finds(&verdict, Wrong::Leaked, &["registry table resources", "audited-clinic", "password"]);
@@ -94,16 +97,29 @@ struct Faults {
     pool: String,
     twin: String,
     client: String,
+    revision: String,
     password: String,
+}
+
+fn resource<'t>(tenant: &'t Value, kind: &str) -> &'t str {
+    let all = tenant["resources"].as_array().unwrap();
+    all.iter().find(|r| r["kind"] == kind).unwrap_or_else(|| panic!("no {kind}"))["id"].as_str().unwrap()
+}
+
+/// The same revision once more, as by a call that was made again although it had taken effect.
+async fn registered_twice(cloud: &Cloud, arn: &str) -> String {
+    let ecs = &cloud.ecs;
+    let found = ecs.describe_task_definition().task_definition(arn).include(TaskDefinitionField::Tags).send().await.unwrap();
+    let is = found.task_definition().unwrap();
+    let again = ecs.register_task_definition().family(is.family().unwrap()).set_tags(Some(found.tags().to_vec()));
+    let again = again.set_container_definitions(Some(is.container_definitions().to_vec())).send().await.unwrap();
+    again.task_definition.unwrap().task_definition_arn.unwrap()
 }
 
 async fn plant(world: &World) -> Faults {
     let cloud = world.cloud().await;
     let shown = world.json(&["tenant", "show", LAB]);
-    let id = |kind: &str| {
-        let all = shown["resources"].as_array().unwrap();
-        all.iter().find(|r| r["kind"] == kind).unwrap_or_else(|| panic!("no {kind}"))["id"].as_str().unwrap().to_owned()
-    };
+    let id = |kind: &str| resource(&shown, kind).to_owned();
     let clinic = world.json(&["tenant", "show", CLINIC]);
     let secret =
         clinic["resources"].as_array().unwrap().iter().find(|r| r["address"] == format!("{CLINIC}/secret/app")).unwrap()["id"].as_str().unwrap().to_owned();
@@ -129,6 +145,7 @@ async fn plant(world: &World) -> Faults {
     let clients = cloud.cognito.list_user_pool_clients().user_pool_id(id("cognito_user_pool")).send().await.unwrap();
     let client = clients.user_pool_clients()[0].client_name().unwrap().to_owned();
     cloud.cognito.create_user_pool_client().user_pool_id(id("cognito_user_pool")).client_name(&client).send().await.unwrap();
+    let revision = registered_twice(&cloud, resource(&clinic, "ecs_task_definition")).await;
     let schema =
         "DO $$ BEGIN CREATE SCHEMA again; EXECUTE format('COMMENT ON SCHEMA again IS %L', obj_description('tenant_audited_lab'::regnamespace)); END $$";
     says(world, &id("postgres_database"), schema).await;
@@ -138,5 +155,5 @@ async fn plant(world: &World) -> Faults {
     let row = format!("UPDATE labctl.resources SET outputs = outputs || jsonb_build_object('oops', '{password}') WHERE address = '{CLINIC}/secret/app'");
     sqlx::raw_sql(AssertSqlSafe(row)).execute(&mut world.registry().await).await.unwrap();
     std::fs::write(world.dir().join("home/debug.log"), format!("connecting with {password}\n")).unwrap();
-    Faults { nameless, pool: id("cognito_user_pool"), twin, client, password }
+    Faults { nameless, pool: id("cognito_user_pool"), twin, client, revision, password }
 }
