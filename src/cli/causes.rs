@@ -74,6 +74,11 @@ impl From<OpError> for CliError {
                 told.hints.splice(..0, registry.hint());
                 told
             }
+            OpError::FleetUnrecorded { run, registry } => Self::new(Kind::Stopped, registry.code(), words)
+                .cause(&registry)
+                .left("what was migrated, as the schemas' own ledgers and their databases say; the rest is as it was")
+                .hints(registry.hint())
+                .hint(format!("`labctl fleet resume {run}` goes on: it asks the databases who is where, and does nothing twice")),
             OpError::Spec { invalid, .. } => invalid.into(),
             OpError::Templates(invalid) => Self::new(Kind::Usage, "invalid_templates", words).diagnostics(invalid.errors),
             OpError::Migration { bad, .. } => Self::new(Kind::Usage, "invalid_migration", words).cause(bad),

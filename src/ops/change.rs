@@ -17,12 +17,12 @@ use tokio::sync::watch;
 
 use super::deliver;
 use super::edit::{Current, Edit, Verb};
-use super::end::{Wait, written};
 use super::error::OpError;
 use super::proof;
 use super::site::Site;
 use super::survey::{Survey, survey};
 use super::undo::{self, OnFailure};
+use super::wait::{Wait, written};
 use crate::engine::event::Listener;
 use crate::engine::fault::Fault;
 use crate::engine::kind::Address;

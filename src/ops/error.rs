@@ -62,6 +62,15 @@ pub enum OpError {
         #[source]
         registry: RegistryError,
     },
+    /// The registry was lost in the middle of a fleet run. What became of tenants is in their databases, and found when the run goes on.
+    #[error("fleet run {run} has lost the registry")]
+    FleetUnrecorded {
+        /// The run's number.
+        run: i64,
+        /// How.
+        #[source]
+        registry: RegistryError,
+    },
     /// `create` of a tenant that exists.
     #[error("tenant `{tenant}` exists already ({status}, revision {revision})")]
     Exists {

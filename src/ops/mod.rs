@@ -34,7 +34,6 @@ pub mod deploy;
 pub mod doctor;
 pub mod drift;
 pub mod edit;
-mod end;
 pub mod error;
 pub mod fleet;
 pub mod fleet_health;
@@ -53,6 +52,7 @@ pub mod undelete;
 pub mod undo;
 pub mod verb;
 pub mod verify;
+mod wait;
 
 pub use error::OpError;
 pub use site::Site;

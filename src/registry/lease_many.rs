@@ -17,23 +17,27 @@ pub struct Leased {
 }
 
 impl Registry {
-    /// Takes the leases of many tenants in one statement; those of dead processes of this machine in a second.
+    /// Takes the leases of many tenants in one statement; those of dead processes of this machine in a second. With `again`, also those this
+    /// very process holds for the same: an earlier try has taken them, and its reply was lost.
     ///
     /// # Errors
     /// Only those of reaching the registry. Whom somebody else holds is no error.
-    pub async fn acquire_leases(&self, tenants: &[&str], holder: &Holder, what: &str) -> Result<Leased> {
+    pub async fn acquire_leases(&self, tenants: &[&str], holder: &Holder, what: &str, again: bool) -> Result<Leased> {
         let mut leased = Leased { taken: self.take_many(tenants, holder, what, &BTreeMap::new()).await?, others: BTreeMap::new() };
         let rest: Vec<&str> = tenants.iter().copied().filter(|t| !leased.taken.contains_key(*t)).collect();
         if rest.is_empty() {
             return Ok(leased);
         }
         leased.others = self.leases_of(&rest).await?;
-        let dead = |l: &LeaseInfo| l.process.is_local(l.host == holder.host) && !l.process.is_alive();
-        let epochs: BTreeMap<&str, i64> = leased.others.values().filter(|l| dead(l)).map(|l| (l.tenant.as_str(), l.epoch)).collect();
+        let free = |l: &LeaseInfo| {
+            let ours = again && l.process == holder.process && l.what == what;
+            l.process.is_local(l.host == holder.host) && (ours || !l.process.is_alive())
+        };
+        let epochs: BTreeMap<&str, i64> = leased.others.values().filter(|l| free(l)).map(|l| (l.tenant.as_str(), l.epoch)).collect();
         // Also those who have let go in between.
-        let again: Vec<&str> = rest.iter().copied().filter(|t| epochs.contains_key(t) || !leased.others.contains_key(*t)).collect();
-        if !again.is_empty() {
-            let more = self.take_many(&again, holder, what, &epochs).await?;
+        let more: Vec<&str> = rest.iter().copied().filter(|t| epochs.contains_key(t) || !leased.others.contains_key(*t)).collect();
+        if !more.is_empty() {
+            let more = self.take_many(&more, holder, what, &epochs).await?;
             leased.others.retain(|tenant, _| !more.contains_key(tenant));
             leased.taken.extend(more);
         }

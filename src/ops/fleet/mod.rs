@@ -334,13 +334,14 @@ async fn carry_out(work: &Work<'_>, todo: Vec<(u32, Ship)>) -> Result<Vec<Ship>,
 async fn conclude(work: &Work<'_>, targets: &Targets, ended: Result<Vec<Ship>, OpError>) -> Result<Report, OpError> {
     let (site, run) = (work.site, work.run);
     let ships = ended?;
-    let rows = site.registry.fleet_results(run).await?;
+    let rows = work.ask(|_| site.registry.fleet_results(run)).await?;
     let migrated: HashSet<&str> = rows.iter().filter(|r| r.status == FleetEnd::Migrated).map(|r| r.tenant.as_str()).collect();
     let changed: Vec<&Ship> = ships.iter().filter(|s| migrated.contains(s.member.tenant.as_str())).collect();
     work::analyse(site, &changed).await;
     let mut chosen: HashSet<String> = rows.iter().map(|r| r.tenant.clone()).collect();
-    chosen.extend(site.registry.fleet_members(&work.options.filter).await?.into_iter().map(|m| m.tenant));
-    let mut members = site.registry.fleet_members(&FleetFilter::default()).await?;
+    chosen.extend(work.ask(|_| site.registry.fleet_members(&work.options.filter)).await?.into_iter().map(|m| m.tenant));
+    let everybody = FleetFilter::default();
+    let mut members = work.ask(|_| site.registry.fleet_members(&everybody)).await?;
     members.retain(|m| chosen.contains(&m.tenant));
     let fleet = look::look(site, members, targets).await?;
     let behind = fleet.iter().any(|s| s.place != Place::There);
@@ -350,7 +351,7 @@ async fn conclude(work: &Work<'_>, targets: &Targets, ended: Result<Vec<Ship>, O
         () if behind => FleetStatus::Incomplete,
         () => FleetStatus::Done,
     };
-    site.registry.end_fleet_run(work.claim, run, status).await?;
+    work.ask(|_| site.registry.end_fleet_run(work.claim, run, status)).await?;
     failpoint!("fleet.ended");
     Ok(report(Some(run), status, targets, &fleet, rows))
 }

@@ -19,6 +19,7 @@ use crate::engine::fault::{Class, Fault};
 use crate::engine::journal::JournalError;
 use crate::engine::lease::{HEARTBEAT, Lease as _};
 use crate::engine::run::Stop;
+use crate::ops::wait::Wait;
 use crate::ops::{OpError, Site};
 use crate::registry::fleet::{FleetEnd, FleetEntry};
 use crate::registry::{HeldLease, RegistryError};
@@ -51,6 +52,8 @@ pub(super) struct Work<'a> {
     pub(super) failed: AtomicUsize,
     /// Nobody new is begun.
     pub(super) halted: AtomicBool,
+    /// The registry was waited for in vain.
+    cut_off: AtomicBool,
     registry: String,
     held: Mutex<Held>,
 }
@@ -76,7 +79,8 @@ impl<'a> Work<'a> {
     ) -> Self {
         let (failed, halted) = (AtomicUsize::new(0), AtomicBool::new(false));
         let held = Mutex::new(Held { epochs: BTreeMap::new(), known: Instant::now() });
-        Self { site, run, claim, options, stop, watch, budget, failed, halted, registry: site.registry_id.to_string(), held }
+        let cut_off = AtomicBool::new(false);
+        Self { site, run, claim, options, stop, watch, budget, failed, halted, cut_off, registry: site.registry_id.to_string(), held }
     }
 
     /// Does these, and records what became of each that was begun.
@@ -97,7 +101,7 @@ impl<'a> Work<'a> {
             let mut batch = Vec::with_capacity(BATCH);
             while told.recv_many(&mut batch, BATCH).await > 0 {
                 gather(&mut told, &mut batch).await;
-                self.site.registry.record_fleet(self.claim, self.run, &batch).await?;
+                self.ask(|_| self.site.registry.record_fleet(self.claim, self.run, &batch)).await?;
                 failpoint!("fleet.recorded");
                 let mut held = self.held();
                 batch.drain(..).for_each(|entry| _ = held.epochs.remove(&entry.tenant));
@@ -114,9 +118,24 @@ impl<'a> Work<'a> {
         }
         let left = std::mem::take(&mut self.held().epochs);
         if !left.is_empty() {
-            self.site.registry.release_leases(&left).await?;
+            self.ask(|_| self.site.registry.release_leases(&left)).await?;
         }
         ended
+    }
+
+    /// Asks the registry, and waits for it where it is away, as verbs do; but not when the run has stopped for that already. The question
+    /// is told whether it was asked before.
+    pub(super) async fn ask<T, F: Future<Output = Result<T, RegistryError>>>(&self, mut question: impl FnMut(bool) -> F) -> Result<T, OpError> {
+        let over = self.cut_off.load(Ordering::Relaxed) || *self.stop.borrow() == Stop::Now;
+        let mut asked = false;
+        let answer = Wait { patience: self.site.patience, over }.through(|| question(std::mem::replace(&mut asked, true))).await;
+        answer.map_err(|registry| {
+            if !registry.passing() {
+                return registry.into();
+            }
+            self.cut_off.store(true, Ordering::Relaxed);
+            OpError::FleetUnrecorded { run: self.run, registry }
+        })
     }
 
     /// Whether the run is still this process's: it may have been asleep while another took it over.
@@ -142,7 +161,7 @@ impl<'a> Work<'a> {
     /// Renews the leases held, and forgets those that are another's by now.
     async fn renew(&self) -> Result<(), OpError> {
         let (now, epochs) = (Instant::now(), self.held().epochs.clone());
-        let lost = if epochs.is_empty() { BTreeSet::new() } else { self.site.registry.renew_leases(&epochs).await? };
+        let lost = if epochs.is_empty() { BTreeSet::new() } else { self.ask(|_| self.site.registry.renew_leases(&epochs)).await? };
         let mut held = self.held();
         held.known = now;
         held.epochs.retain(|tenant, epoch| !lost.contains(tenant) || epochs.get(tenant) != Some(epoch));
@@ -208,7 +227,7 @@ impl<'a> Work<'a> {
         while !ships.is_empty() && !self.over() {
             let many: Vec<Ship> = ships.drain(..ships.len().min(AHEAD * self.options.parallel)).collect();
             let tenants: Vec<&str> = many.iter().map(|s| s.member.tenant.as_str()).collect();
-            let leased = self.site.registry.acquire_leases(&tenants, &self.site.holder, what).await?;
+            let leased = self.ask(|again| self.site.registry.acquire_leases(&tenants, &self.site.holder, what, again)).await?;
             failpoint!("fleet.leases_taken");
             self.held().epochs.extend(leased.taken.iter().map(|(t, e)| (t.clone(), *e)));
             for ship in many {

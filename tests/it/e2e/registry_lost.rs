@@ -1,4 +1,4 @@
-//! The registry lost in the middle of a create: its sessions ended, its server killed and started again, read-only, without a connection to
+//! The registry lost in the middle of a create, or of a fleet's migration: its sessions ended, its server killed and started again, read-only, without a connection to
 //! spare, its disk full. The run goes on or stops with words an operator can act upon, the same command ends well, and nothing is lost,
 //! orphaned or doubled. In sandboxes of their own, since servers are stopped in them.
 #![expect(clippy::print_stdout, reason = "the table of cases and results")]
@@ -13,7 +13,7 @@ use serde_json::Value;
 use sqlx::PgConnection;
 
 use super::fixture::{Run, World, blocking, long};
-use super::fleets::{count, says};
+use super::fleets::{Fleet, count, says};
 use super::killed::asleep;
 use super::sweep::sweep;
 use crate::audit::{Scope, audit};
@@ -171,6 +171,45 @@ async fn a_create_whose_registry_is_lost_for_a_short_time_goes_on_or_says_what_t
     }
     all_play(world, "lost", &cases).await;
     is_read_only_from_the_start(world).await;
+    world.ok(&["sandbox", "stop", "-q"]);
+}
+
+/// The same for a fleet's migration.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fleet_whose_registry_is_lost_for_a_short_time_goes_on_and_where_it_stays_away_the_run_is_resumed() {
+    let world: &'static World = Box::leak(Box::new(World::started()));
+    let fleet = Fleet::empty(world, "lossy").plant(None, 150).await;
+    use Loss::{FailedOver, Terminated};
+    let mut cases: Vec<(&str, Loss, i32)> = vec![
+        ("fleet.leases_taken", Terminated, 0),
+        ("fleet.migrated#20", Terminated, 0),
+        // The second commit is that of the first results.
+        ("registry.before_commit#2", Terminated, 0),
+        ("registry.committed#2", Terminated, 0),
+        ("fleet.wave_done", Terminated, 0),
+        ("fleet.migrated#20", FailedOver(1), 0),
+    ];
+    if long() {
+        cases.extend([("fleet.leases_taken", FailedOver(70), 3), ("fleet.migrated#20", FailedOver(70), 3), ("fleet.wave_done", FailedOver(70), 3)]);
+    }
+    for (version, (at, loss, code)) in (3..).zip(cases) {
+        fleet.file(&format!("V{version}__more.sql"), &format!("CREATE TABLE more_{version} (id int);"));
+        let line = ["fleet", "migrate", "--tag", "fleet=lossy", "-o", "json"];
+        let args = fleet.args(&line);
+        let halted = blocking(move || asleep(world, &args.iter().map(String::as_str).collect::<Vec<_>>(), at)).await.unwrap();
+        loss.happen(world, || halted.wake()).await;
+        let run = blocking(move || halted.end_within(PATIENCE)).await.unwrap();
+        println!("fleet, at {at}: {loss:?}: exit {}", run.code);
+        assert_eq!(run.code, code, "{loss:?} at {at}\n{run}");
+        if code != 0 {
+            is_told(&run);
+            assert!(run.error()["hint"].as_str().unwrap().contains("labctl fleet resume"), "{run}");
+            let resumed = fleet.labctl(&["fleet", "resume"]).await;
+            assert_eq!(resumed.code, 0, "{run}\n{resumed}");
+        }
+        fleet.all_agree(version).await;
+        assert_eq!(fleet.leases().await, 0, "{loss:?} at {at}");
+    }
     world.ok(&["sandbox", "stop", "-q"]);
 }
 

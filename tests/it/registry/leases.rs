@@ -69,6 +69,25 @@ async fn a_dead_holder_is_taken_over_at_once_a_live_one_or_a_distant_one_never()
 }
 
 #[tokio::test]
+async fn leases_of_many_whose_reply_was_lost_are_had_by_asking_again_and_nobody_elses_are() {
+    let world = world().await;
+    let many = ["a1", "a2", "a3"];
+    let distant = Holder { process: Process { machine: Some("elsewhere".into()), ..Process::this() }, ..other(1) };
+    let _held = world.registry.acquire_lease("a3", &distant, "fleet migrate", |_| true).await.unwrap();
+    let lost = world.registry.acquire_leases(&many, &me(), "fleet migrate", false).await.unwrap();
+    assert_eq!((lost.taken.len(), lost.others.len()), (2, 1));
+    let once = world.registry.acquire_leases(&many, &me(), "fleet migrate", false).await.unwrap();
+    assert_eq!((once.taken.len(), once.others.len()), (0, 3), "who does not say that it asks again is another");
+    let other_work = world.registry.acquire_leases(&many, &me(), "tenant migrate", true).await.unwrap();
+    assert_eq!((other_work.taken.len(), other_work.others.len()), (0, 3), "what this process does besides is not disturbed");
+    let again = world.registry.acquire_leases(&many, &me(), "fleet migrate", true).await.unwrap();
+    assert_eq!(again.others.keys().collect::<Vec<_>>(), ["a3"]);
+    for tenant in ["a1", "a2"] {
+        assert_eq!(again.taken[tenant], lost.taken[tenant] + 1, "under the former epoch nothing can be written");
+    }
+}
+
+#[tokio::test]
 async fn the_process_that_holds_a_lease_gets_it_again_and_only_the_outer_guard_gives_it_back() {
     let world = world().await;
     let outer = lease(&world.registry, "a1").await;

@@ -1,4 +1,4 @@
-//! The end of a run comes on record also where the registry is away just then: it is waited for, as the journal is.
+//! A registry that is away for a short time is waited for: what became of a run, or of a fleet, comes on record all the same, as the journal does.
 
 use std::future::Future;
 use std::time::Instant;
@@ -8,7 +8,7 @@ use tokio::time::sleep;
 use crate::engine::pace::Patience;
 use crate::registry::{OperationStatus, RegistryError};
 
-/// How long a registry is waited for after the last step.
+/// How long a registry is waited for.
 pub(super) struct Wait {
     /// As the steps themselves wait for it.
     pub patience: Patience,
@@ -23,7 +23,7 @@ impl Wait {
         loop {
             match ask().await {
                 Err(e) if e.passing() && !self.over && begun.elapsed() < self.patience.journal => {
-                    tracing::warn!(error = %e, "the end of the run could not be recorded; trying again");
+                    tracing::warn!(error = %e, "the registry is away; trying again");
                     sleep(self.patience.retry(n)).await;
                 }
                 answer => return answer,
