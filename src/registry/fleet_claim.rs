@@ -77,6 +77,15 @@ impl Registry {
         Ok(claim)
     }
 
+    /// Ends the claims of processes that are dead, or were silent for too long. Should such a one wake, it finds that its run is no longer its own.
+    ///
+    /// # Errors
+    /// Only those of reaching the registry.
+    pub async fn end_dead_fleet_claims(&self, by: &Holder) -> Result<()> {
+        let claims: Vec<LeaseInfo> = self.leases().await?.into_iter().filter(|l| l.tenant.starts_with(PREFIX) && is_over(l, by)).collect();
+        if claims.is_empty() { Ok(()) } else { self.release_leases(&claims.into_iter().map(|l| (l.tenant, l.epoch)).collect()).await }
+    }
+
     /// Claims are made one after the other, so that of two who want the same tenants exactly one is refused.
     async fn one_claimer(&self, tx: &mut Transaction<'static, Postgres>) -> Result<()> {
         sqlx::query("LOCK TABLE labctl.fleet_runs IN SHARE ROW EXCLUSIVE MODE").execute(&mut **tx).await.map(drop).map_err(|e| self.sql(e))
@@ -102,8 +111,7 @@ impl Registry {
         .fetch_all(&mut **tx)
         .await
         .map_err(|e| self.sql(e))?;
-        let (over, living): (Vec<LeaseInfo>, Vec<LeaseInfo>) =
-            others.into_iter().map(|Json(l)| l).partition(|l| l.expired || (l.process.is_local(l.host == by.host) && !l.process.is_alive()));
+        let (over, living): (Vec<LeaseInfo>, Vec<LeaseInfo>) = others.into_iter().map(|Json(l)| l).partition(|l| is_over(l, by));
         if let Some(other) = living.into_iter().next() {
             return Err(RegistryError::Locked(Box::new(other)));
         }
@@ -111,4 +119,8 @@ impl Registry {
         free_many(tx, &runs, &epochs).await.map_err(|e| self.sql(e))?;
         self.acquire_lease(&format!("{PREFIX}{run}"), by, WHAT, Process::is_alive).await
     }
+}
+
+fn is_over(claim: &LeaseInfo, by: &Holder) -> bool {
+    claim.expired || (claim.process.is_local(claim.host == by.host) && !claim.process.is_alive())
 }

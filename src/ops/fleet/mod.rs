@@ -220,6 +220,7 @@ pub async fn sketch(site: &Site, options: &Options, to: &To) -> Result<Sketch, O
 /// As [`look::choose`]; when another run is about to change one of these tenants; when the registry cannot be reached, or says that this run is
 /// another process's by now. What became of tenants is in the report.
 pub async fn migrate(site: &Site, options: &Options, to: &To, command: &str, watch: &dyn Watch, stop: watch::Receiver<Stop>) -> Result<Report, OpError> {
+    site.registry.end_dead_fleet_claims(&site.holder).await?;
     let (ships, targets) = look::choose(site, &options.filter, to).await?;
     if let (Some(tenant), true) = (&options.filter.tenant, ships.is_empty()) {
         return Err(nothing_on_record(site, tenant).await);
@@ -259,6 +260,7 @@ pub async fn migrate(site: &Site, options: &Options, to: &To, command: &str, wat
 /// As [`migrate`]; [`OpError::Fleet`] when it is done, when the files it is about have changed, or when another process is at it.
 pub async fn resume(site: &Site, run: i64, watch: &dyn Watch, stop: watch::Receiver<Stop>) -> Result<Report, OpError> {
     let unreadable = |e: serde_json::Error| OpError::Bug(format!("run {run} cannot be read: {e}"));
+    site.registry.end_dead_fleet_claims(&site.holder).await?;
     let on_record = site.registry.fleet_run(run).await?;
     if on_record.status == FleetStatus::Done {
         let why = format!("fleet run {run} is done: there is nothing to resume");

@@ -212,10 +212,14 @@ impl Fleet {
         with
     }
 
-    /// Leases of this fleet's tenants that somebody still holds.
+    /// Leases of this fleet's tenants and runs that somebody still holds.
     pub async fn leases(&self) -> i64 {
-        let like = format!("SELECT count(*) FROM labctl.leases WHERE tenant LIKE '{}-%' AND holder IS NOT NULL", self.tag);
-        count(&mut self.world.registry().await, &like).await
+        let runs = format!(
+            "SELECT '@fleet/' || number FROM labctl.fleet_runs WHERE options #>> '{{filter,tags,fleet}}' = '{0}' OR options #>> '{{filter,tenant}}' LIKE '{0}-%'",
+            self.tag
+        );
+        let held = format!("SELECT count(*) FROM labctl.leases WHERE (tenant LIKE '{}-%' OR tenant IN ({runs})) AND holder IS NOT NULL", self.tag);
+        count(&mut self.world.registry().await, &held).await
     }
 }
 
