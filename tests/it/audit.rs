@@ -14,6 +14,8 @@
 
 #[path = "audit/aws.rs"]
 mod aws;
+#[path = "audit/definitions.rs"]
+pub mod definitions;
 #[path = "audit/leaks.rs"]
 mod leaks;
 #[path = "audit/postgres.rs"]

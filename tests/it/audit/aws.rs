@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::pin::Pin;
 
 use aws_sdk_applicationautoscaling::types::ServiceNamespace;
-use aws_sdk_ecs::types::{ServiceField, TaskDefinitionField};
+use aws_sdk_ecs::types::ServiceField;
 use aws_sdk_kms::types::KeyState;
 use labctl::cloud::Cloud;
 
+use super::definitions::definitions;
 use super::{Eye, Owner, Record, Scope, Thing};
 
 /// Kinds that the listings here know.
@@ -48,7 +49,7 @@ pub(super) async fn list(cloud: &Cloud, eye: &Eye<'_>, records: &[Record]) -> Ve
         Box::pin(pools(cloud, eye, records)),
         Box::pin(services(cloud, eye)),
         Box::pin(targets(cloud, eye)),
-        Box::pin(definitions(cloud, eye)),
+        Box::pin(task_definitions(cloud, eye)),
         Box::pin(databases(cloud)),
         Box::pin(parameter_groups(cloud, eye)),
         Box::pin(secrets(cloud)),
@@ -191,38 +192,9 @@ async fn targets(cloud: &Cloud, eye: &Eye<'_>) -> Vec<Thing> {
     found
 }
 
-/// A family's newest revision is the thing; those before it are its history, which services may still be rolled back to. But one that was asked for
-/// twice in a row, with the same content, is there twice.
-async fn definitions(cloud: &Cloud, eye: &Eye<'_>) -> Vec<Thing> {
-    let mut families: BTreeMap<String, Vec<(i32, Option<String>, Thing)>> = BTreeMap::new();
-    let mut pages = cloud.ecs.list_task_definitions().into_paginator().items().send();
-    while let Some(arn) = pages.next().await {
-        let arn = arn.unwrap();
-        if !eye.near(&arn) {
-            continue;
-        }
-        let Ok(answer) = cloud.ecs.describe_task_definition().task_definition(&arn).include(TaskDefinitionField::Tags).send().await else { continue };
-        let Some(definition) = answer.task_definition() else { continue };
-        let family = definition.family().unwrap_or_default().to_owned();
-        let tags = pairs(answer.tags().iter().map(|t| (t.key(), t.value())));
-        let content = tags.get("labctl:content").cloned();
-        let revision = (definition.revision(), content, thing("task definitions", &arn, &family, &tags));
-        families.entry(family).or_default().push(revision);
-    }
-    let mut found = Vec::new();
-    for revisions in families.into_values().map(|mut all| {
-        all.sort_by_key(|(number, ..)| *number);
-        all
-    }) {
-        let next: Vec<_> = revisions.iter().skip(1).map(|(_, content, thing)| (content.clone(), thing.owner.clone())).collect();
-        for (n, (_, content, thing)) in revisions.into_iter().enumerate() {
-            let replaced = next.get(n).is_some_and(|(newer, owner)| content.is_some() && *newer != content && *owner == thing.owner);
-            if !replaced {
-                found.push(thing);
-            }
-        }
-    }
-    found
+async fn task_definitions(cloud: &Cloud, eye: &Eye<'_>) -> Vec<Thing> {
+    let found = definitions(cloud, |arn| eye.near(arn)).await;
+    found.into_iter().map(|d| thing("task definitions", &d.arn, &d.family, &d.tags)).collect()
 }
 
 async fn databases(cloud: &Cloud) -> Vec<Thing> {

@@ -6,12 +6,13 @@ use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use aws_sdk_applicationautoscaling::types::ServiceNamespace;
-use aws_sdk_ecs::types::{ServiceField, TaskDefinitionField};
+use aws_sdk_ecs::types::ServiceField;
 use futures_util::FutureExt;
 use labctl::cloud::Cloud;
 use serde_json::Value;
 
 use super::fixture::{World, connect};
+use crate::audit::definitions::definitions;
 
 /// Of each tenant: what carries its mark, as (address, what the service knows it by), sorted. A thing made twice is in it twice.
 pub type Found = BTreeMap<String, Vec<(String, String)>>;
@@ -139,12 +140,8 @@ async fn compute(cloud: &Cloud, notes: &mut Notes) {
         let Ok(found) = cloud.autoscaling.list_tags_for_resource().resource_arn(target.scalable_target_arn.unwrap()).send().await else { continue };
         notes.tags(&target.resource_id, found.tags.unwrap_or_default());
     }
-    let mut definitions = cloud.ecs.list_task_definitions().into_paginator().items().send();
-    while let Some(arn) = definitions.next().await {
-        let arn = arn.unwrap();
-        let call = cloud.ecs.describe_task_definition().task_definition(&arn).include(TaskDefinitionField::Tags);
-        let Ok(found) = call.send().await else { continue };
-        notes.tags(&arn, found.tags.unwrap_or_default().into_iter().filter_map(|t| t.key.zip(t.value)));
+    for definition in definitions(cloud, |_| true).await {
+        notes.tags(&definition.arn, definition.tags);
     }
 }
 
