@@ -120,19 +120,20 @@ async fn creating(world: &World, what: &'static str, range: Range<usize>, steps:
     }
 }
 
-/// One more migration over the fleet: floor, labctl, labctl, floor, each with a table of its own, so that a later turn costs nobody more than the
-/// others. Also once by the floor with 4 connections, in the middle.
-async fn migrating(world: &World, what: &'static str, size: usize, first: usize, report: &mut Report) {
+/// One more migration over the fleet by floor, labctl, labctl, floor, and so on, each with a table of its own, so that a later turn, and what the
+/// server does beside, costs nobody more than the others. Also once by the floor with 4 connections, in the middle.
+async fn migrating(world: &World, what: &'static str, size: usize, turns: &str, first: usize, report: &mut Report) {
     let (mut floor, mut ours, mut burnt, mut peak) = (Used::default(), Used::default(), Duration::ZERO, 0);
-    let mut four = Used::default();
-    for (turn, who) in ['f', 'o', '4', 'o', 'f'].into_iter().enumerate() {
+    let (mut four, mut version) = (Used::default(), first);
+    let times = u32::try_from(turns.matches('o').count()).unwrap();
+    for (turn, who) in turns.chars().enumerate() {
         let (table, began, server) = (format!("t{size}_{turn}"), Instant::now(), world.server_cpu());
         match who {
             'o' => {
-                let version = first + turn / 2;
                 world.file(&format!("V{version}__{table}.sql"), &more(&table));
                 let ran = world.labctl(&["fleet", "migrate", "--tag", "fleet=bench", "-q"]).await;
                 assert_eq!(ran.code, 0, "the fleet was not migrated");
+                version += 1;
                 ours.took += world.last_run().await;
                 ours.server += world.server_cpu() - server;
                 burnt += ran.cpu;
@@ -147,8 +148,8 @@ async fn migrating(world: &World, what: &'static str, size: usize, first: usize,
         }
     }
     report.line(Line::floor(what, size, 4, four.took).serving(four.server));
-    let eight = report.line(Line::floor(what, size, 8, floor.took / 2).serving(floor.server / 2));
-    let line = Line::ours(what, size, 8, ours.took / 2).against(eight).burning(burnt / 2).serving(ours.server / 2);
+    let eight = report.line(Line::floor(what, size, 8, floor.took / times).serving(floor.server / times));
+    let line = Line::ours(what, size, 8, ours.took / times).against(eight).burning(burnt / times).serving(ours.server / times);
     report.line(line.with_peak(peak));
 }
 
@@ -177,7 +178,7 @@ async fn measure(large: bool) {
 
     // One more migration over 1,000 schemas.
     floor::ledgers(&world, "bench", 0..1000).await;
-    migrating(&world, "one migration over 1,000", 1000, 3, &mut report).await;
+    migrating(&world, "one migration over 1,000", 1000, "foof4foof", 3, &mut report).await;
 
     // Nothing to do, over 1,000 and over 5,000: the others are schemas without tables, which the question does not look at.
     let still = world.labctl(&["fleet", "migrate", "--tag", "fleet=bench", "-q"]).await;
@@ -201,7 +202,7 @@ async fn measure(large: bool) {
     if large {
         floor::more_ledgers(&world, "bench", 1000..5000).await;
         world.ledgers("bench", 1000..5000, &newest).await;
-        migrating(&world, "one migration over 5,000", 5000, 5, &mut report).await;
+        migrating(&world, "one migration over 5,000", 5000, "fo4of", 7, &mut report).await;
     }
     report.write(&Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/benchmarks"));
 }
