@@ -267,7 +267,8 @@ impl Prepared<'_> {
     /// run has done so already.
     async fn end(&self, outcome: &Outcome, operation: i64, before: &BTreeMap<String, u64>, with: With<'_>) -> Result<After, OpError> {
         let (tenant, (journal, listener, stop)) = (&self.plan.tenant, with);
-        let wait = Wait { patience: self.site.patience, over: outcome.journal.is_some() || outcome.interrupted };
+        let over = || outcome.journal.is_some() || outcome.interrupted;
+        let wait = Wait { registry: &self.site.registry, patience: self.site.patience, over: &over };
         let undone = match self.on_failure {
             OnFailure::Undo if !outcome.complete() && !outcome.interrupted && !outcome.fenced && outcome.journal.is_none() => {
                 let steps = undo::steps(self.site, tenant, &self.plan.steps).await?;

@@ -332,13 +332,16 @@ impl Registry {
     /// [`RegistryError::Fenced`] when the run is another process's by now.
     pub async fn end_fleet_run(&self, claim: &HeldLease, run: i64, status: FleetStatus) -> Result<()> {
         let mut tx = self.begin_fenced(claim).await?;
-        sqlx::query("UPDATE labctl.fleet_runs SET status = $2, finished_at = clock_timestamp() WHERE number = $1")
+        // Nothing where the end is on record already, and only the reply was lost.
+        let ended = sqlx::query("UPDATE labctl.fleet_runs SET status = $2, finished_at = clock_timestamp() WHERE number = $1 AND status = 'running'")
             .bind(run)
             .bind(status.as_str())
             .execute(&mut *tx)
             .await
             .map_err(|e| self.sql(e))?;
-        self.audit_in(&mut tx, claim.holder(), "fleet.end", None, &json!({"run": run, "status": status})).await?;
+        if ended.rows_affected() > 0 {
+            self.audit_in(&mut tx, claim.holder(), "fleet.end", None, &json!({"run": run, "status": status})).await?;
+        }
         self.commit(tx).await
     }
 

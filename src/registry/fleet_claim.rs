@@ -77,12 +77,12 @@ impl Registry {
         Ok(claim)
     }
 
-    /// Ends the claims of processes that are dead, or were silent for too long. Should such a one wake, it finds that its run is no longer its own.
+    /// Ends the claims of processes of this machine that are dead.
     ///
     /// # Errors
     /// Only those of reaching the registry.
     pub async fn end_dead_fleet_claims(&self, by: &Holder) -> Result<()> {
-        let claims: Vec<LeaseInfo> = self.leases().await?.into_iter().filter(|l| l.tenant.starts_with(PREFIX) && is_over(l, by)).collect();
+        let claims: Vec<LeaseInfo> = self.leases().await?.into_iter().filter(|l| l.tenant.starts_with(PREFIX) && is_dead(l, by)).collect();
         if claims.is_empty() { Ok(()) } else { self.release_leases(&claims.into_iter().map(|l| (l.tenant, l.epoch)).collect()).await }
     }
 
@@ -111,7 +111,7 @@ impl Registry {
         .fetch_all(&mut **tx)
         .await
         .map_err(|e| self.sql(e))?;
-        let (over, living): (Vec<LeaseInfo>, Vec<LeaseInfo>) = others.into_iter().map(|Json(l)| l).partition(|l| is_over(l, by));
+        let (over, living): (Vec<LeaseInfo>, Vec<LeaseInfo>) = others.into_iter().map(|Json(l)| l).partition(|l| l.expired || is_dead(l, by));
         if let Some(other) = living.into_iter().next() {
             return Err(RegistryError::Locked(Box::new(other)));
         }
@@ -121,6 +121,6 @@ impl Registry {
     }
 }
 
-fn is_over(claim: &LeaseInfo, by: &Holder) -> bool {
-    claim.expired || (claim.process.is_local(claim.host == by.host) && !claim.process.is_alive())
+fn is_dead(claim: &LeaseInfo, by: &Holder) -> bool {
+    claim.process.is_local(claim.host == by.host) && !claim.process.is_alive()
 }

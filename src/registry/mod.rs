@@ -381,6 +381,11 @@ impl Registry {
         self.inner.pool.close().await;
     }
 
+    /// That it has not answered within this time.
+    pub(crate) fn silent(&self, within: std::time::Duration) -> RegistryError {
+        RegistryError::Unreachable { at: self.inner.at.clone(), why: format!("no answer within {} s", within.as_secs()) }
+    }
+
     fn sql(&self, error: sqlx::Error) -> RegistryError {
         let error = RegistryError::from_sql(&self.inner.at, &error);
         if matches!(error, RegistryError::ReadOnly { .. }) {

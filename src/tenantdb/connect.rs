@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::TryStreamExt as _;
 use secrecy::{ExposeSecret, SecretString};
-use sqlx::postgres::{PgArguments, PgConnectOptions, PgRow, PgSslMode};
+use sqlx::postgres::{PgArguments, PgConnectOptions, PgDatabaseError, PgErrorPosition, PgRow, PgSslMode};
 use sqlx::query::QueryAs;
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection as _, Either, FromRow, PgConnection, Postgres, Row as _, ValueRef as _};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -240,6 +240,22 @@ fn texts(row: &PgRow) -> Result<Vec<Option<String>>, sqlx::Error> {
     (0..row.len()).map(text).collect()
 }
 
+/// A fault of a script, and how far it had come.
+pub(super) struct Told {
+    pub(super) fault: Fault,
+    /// How often the mark had been answered.
+    pub(super) marks: usize,
+    /// The character of the script that the server complains of, from 1.
+    pub(super) at: Option<usize>,
+}
+
+fn place(error: &sqlx::Error) -> Option<usize> {
+    match error.as_database_error()?.try_downcast_ref::<PgDatabaseError>()?.position()? {
+        PgErrorPosition::Original(at) => Some(at),
+        PgErrorPosition::Internal { .. } => None,
+    }
+}
+
 /// One connection, for as long as it is held.
 pub struct Connection {
     link: Option<PgConnection>,
@@ -326,25 +342,29 @@ impl Connection {
             }
             Ok(())
         };
-        self.answers(call, sql, read).await?;
+        let done = self.answers(call, sql, read).await;
+        self.ended(call, done)?;
         Ok(all)
     }
 
-    /// Runs statements whose answers are of no interest, but for how often one of them was `mark`: also when a later one fails.
-    pub(super) async fn counting(&mut self, call: &str, sql: String, mark: &str) -> (usize, Result<(), Fault>) {
-        let mut count = 0;
+    /// Runs statements whose answers are of no interest, but for how often one of them was `mark`: also when a later one fails. Of an error that
+    /// the server sees in the text itself, its place comes with it.
+    pub(super) async fn counting(&mut self, call: &str, sql: String, mark: &str) -> Result<(), Told> {
+        let mut marks = 0;
         let read = |row: Option<&PgRow>| {
             let is_mark = |row: &&PgRow| row.len() == 1 && row.try_get_raw(0).is_ok_and(|value| value.as_str().is_ok_and(|text| text == mark));
-            count += usize::from(row.filter(is_mark).is_some());
+            marks += usize::from(row.filter(is_mark).is_some());
             Ok(())
         };
         let done = self.answers(call, sql, read).await;
-        (count, done)
+        let at = done.as_ref().err().and_then(place);
+        self.ended(call, done).map_err(|fault| Told { fault, marks, at })
     }
 
     /// Runs several statements; each row is told, and `None` at the end of each statement.
-    async fn answers(&mut self, call: &str, sql: String, mut each: impl FnMut(Option<&PgRow>) -> Result<(), sqlx::Error>) -> Result<(), Fault> {
-        let link = self.link(call)?;
+    async fn answers(&mut self, call: &str, sql: String, mut each: impl FnMut(Option<&PgRow>) -> Result<(), sqlx::Error>) -> Result<(), sqlx::Error> {
+        self.sound = false;
+        let Some(link) = self.link.as_mut() else { return Err(sqlx::Error::PoolClosed) };
         let read = async {
             let mut answers = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_many(link);
             while let Some(answer) = answers.try_next().await? {
@@ -358,7 +378,7 @@ impl Connection {
         failpoint!("sql.before_statement", call);
         let done = read.await;
         failpoint!("sql.done", call);
-        self.ended(call, done)
+        done
     }
 
     /// Prepares a statement (`(name, …) AS SELECT …`) under a name, once per connection, so that a [`Connection::script`] may `EXECUTE` it: the

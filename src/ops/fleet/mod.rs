@@ -220,7 +220,7 @@ pub async fn sketch(site: &Site, options: &Options, to: &To) -> Result<Sketch, O
 /// As [`look::choose`]; when another run is about to change one of these tenants; when the registry cannot be reached, or says that this run is
 /// another process's by now. What became of tenants is in the report.
 pub async fn migrate(site: &Site, options: &Options, to: &To, command: &str, watch: &dyn Watch, stop: watch::Receiver<Stop>) -> Result<Report, OpError> {
-    site.registry.end_dead_fleet_claims(&site.holder).await?;
+    end_dead_claims(site).await;
     let (ships, targets) = look::choose(site, &options.filter, to).await?;
     if let (Some(tenant), true) = (&options.filter.tenant, ships.is_empty()) {
         return Err(nothing_on_record(site, tenant).await);
@@ -248,8 +248,7 @@ pub async fn migrate(site: &Site, options: &Options, to: &To, command: &str, wat
     let claim = Arc::new(claim);
     watch.hear(&Event::Begun { run, todo: todo.len(), all });
     let work = Work::new(site, run, &claim, options, stop, watch, options.max_failures.of(todo.len()));
-    let ended = carry_out(&work, assigned.into_iter().zip(todo).collect()).await;
-    let report = conclude(&work, &targets, ended).await;
+    let report = to_the_end(&work, &targets, assigned.into_iter().zip(todo).collect()).await;
     release(&claim).await;
     Ok(Report { systems, ..report? })
 }
@@ -260,7 +259,7 @@ pub async fn migrate(site: &Site, options: &Options, to: &To, command: &str, wat
 /// As [`migrate`]; [`OpError::Fleet`] when it is done, when the files it is about have changed, or when another process is at it.
 pub async fn resume(site: &Site, run: i64, watch: &dyn Watch, stop: watch::Receiver<Stop>) -> Result<Report, OpError> {
     let unreadable = |e: serde_json::Error| OpError::Bug(format!("run {run} cannot be read: {e}"));
-    site.registry.end_dead_fleet_claims(&site.holder).await?;
+    end_dead_claims(site).await;
     let on_record = site.registry.fleet_run(run).await?;
     if on_record.status == FleetStatus::Done {
         let why = format!("fleet run {run} is done: there is nothing to resume");
@@ -284,12 +283,18 @@ pub async fn resume(site: &Site, run: i64, watch: &dyn Watch, stop: watch::Recei
         todo.sort_by_key(|(wave, _)| *wave);
         watch.hear(&Event::Begun { run, todo: todo.len(), all: usize::try_from(on_record.tenants).unwrap_or(0) });
         let work = Work::new(site, run, &claim, &options, stop, watch, options.max_failures.of(rows.len()));
-        let ended = carry_out(&work, todo).await;
-        conclude(&work, &targets, ended).await
+        to_the_end(&work, &targets, todo).await
     };
     let report = work.await;
     release(&claim).await;
     report
+}
+
+/// Those of runs that were killed. It is no reason not to go on where that cannot be done.
+async fn end_dead_claims(site: &Site) {
+    if let Err(e) = site.registry.end_dead_fleet_claims(&site.holder).await {
+        tracing::warn!("the leases of dead fleet runs could not be let go of: {e}");
+    }
 }
 
 async fn release(claim: &HeldLease) {
@@ -299,9 +304,14 @@ async fn release(claim: &HeldLease) {
     }
 }
 
-async fn carry_out(work: &Work<'_>, todo: Vec<(u32, Ship)>) -> Result<Vec<Ship>, OpError> {
-    // For as long as the run takes, its waits between waves included.
+async fn to_the_end(work: &Work<'_>, targets: &Targets, todo: Vec<(u32, Ship)>) -> Result<Report, OpError> {
+    // For as long as the run takes, the waits between waves and the look at the end included.
     let _alive = work.claim.keep_alive();
+    let ended = carry_out(work, todo).await;
+    conclude(work, targets, ended).await
+}
+
+async fn carry_out(work: &Work<'_>, todo: Vec<(u32, Ship)>) -> Result<Vec<Ship>, OpError> {
     let of = todo.last().map_or(0, |(wave, _)| *wave);
     let all: Vec<Ship> = todo.iter().map(|(_, s)| s.clone()).collect();
     let mut waves: BTreeMap<u32, Vec<Ship>> = BTreeMap::new();

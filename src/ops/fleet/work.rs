@@ -101,7 +101,9 @@ impl<'a> Work<'a> {
             let mut batch = Vec::with_capacity(BATCH);
             while told.recv_many(&mut batch, BATCH).await > 0 {
                 gather(&mut told, &mut batch).await;
-                self.ask(|_| self.site.registry.record_fleet(self.claim, self.run, &batch)).await?;
+                // Where it cannot be put on record, nobody new is begun.
+                let recorded = self.ask(|_| self.site.registry.record_fleet(self.claim, self.run, &batch)).await;
+                recorded.inspect_err(|_| self.halted.store(true, Ordering::Relaxed))?;
                 failpoint!("fleet.recorded");
                 let mut held = self.held();
                 batch.drain(..).for_each(|entry| _ = held.epochs.remove(&entry.tenant));
@@ -117,25 +119,29 @@ impl<'a> Work<'a> {
             self.halted.store(true, Ordering::Relaxed);
         }
         let left = std::mem::take(&mut self.held().epochs);
-        if !left.is_empty() {
-            self.ask(|_| self.site.registry.release_leases(&left)).await?;
-        }
-        ended
+        let released = if left.is_empty() { Ok(()) } else { self.ask(|_| self.site.registry.release_leases(&left)).await };
+        ended.and(released)
     }
 
-    /// Asks the registry, and waits for it where it is away, as verbs do; but not when the run has stopped for that already. The question
-    /// is told whether it was asked before.
-    pub(super) async fn ask<T, F: Future<Output = Result<T, RegistryError>>>(&self, mut question: impl FnMut(bool) -> F) -> Result<T, OpError> {
-        let over = self.cut_off.load(Ordering::Relaxed) || *self.stop.borrow() == Stop::Now;
+    /// Asks the registry, and waits for it where it is away, as verbs do; but not when it was waited for in vain just before, nor when there is nobody
+    /// to wait for (`over`). The question is told whether it was asked before.
+    async fn ask_unless<T, F: Future<Output = Result<T, RegistryError>>>(
+        &self,
+        over: impl Fn() -> bool + Sync,
+        mut question: impl FnMut(bool) -> F,
+    ) -> Result<T, OpError> {
+        let over = || over() || self.cut_off.load(Ordering::Relaxed);
+        let wait = Wait { registry: &self.site.registry, patience: self.site.patience, over: &over };
         let mut asked = false;
-        let answer = Wait { patience: self.site.patience, over }.through(|| question(std::mem::replace(&mut asked, true))).await;
-        answer.map_err(|registry| {
-            if !registry.passing() {
-                return registry.into();
-            }
-            self.cut_off.store(true, Ordering::Relaxed);
-            OpError::FleetUnrecorded { run: self.run, registry }
-        })
+        let answer = wait.through(|| question(std::mem::replace(&mut asked, true))).await;
+        let lost = answer.as_ref().is_err_and(RegistryError::passing);
+        self.cut_off.store(lost, Ordering::Relaxed);
+        answer.map_err(|registry| if lost { OpError::FleetUnrecorded { run: self.run, registry } } else { registry.into() })
+    }
+
+    /// The same, until the run is to stop at once.
+    pub(super) async fn ask<T, F: Future<Output = Result<T, RegistryError>>>(&self, question: impl FnMut(bool) -> F) -> Result<T, OpError> {
+        self.ask_unless(|| *self.stop.borrow() == Stop::Now, question).await
     }
 
     /// Whether the run is still this process's: it may have been asleep while another took it over.
@@ -152,6 +158,7 @@ impl<'a> Work<'a> {
         loop {
             sleep(HEARTBEAT).await;
             self.still_ours().await?;
+            // Asked again at the next beat: to wait for an answer here would let the leases run out.
             if let Err(e) = self.renew().await {
                 tracing::warn!("the leases could not be renewed: {e}");
             }
@@ -159,9 +166,9 @@ impl<'a> Work<'a> {
     }
 
     /// Renews the leases held, and forgets those that are another's by now.
-    async fn renew(&self) -> Result<(), OpError> {
+    async fn renew(&self) -> Result<(), RegistryError> {
         let (now, epochs) = (Instant::now(), self.held().epochs.clone());
-        let lost = if epochs.is_empty() { BTreeSet::new() } else { self.ask(|_| self.site.registry.renew_leases(&epochs)).await? };
+        let lost = if epochs.is_empty() { BTreeSet::new() } else { self.site.registry.renew_leases(&epochs).await? };
         let mut held = self.held();
         held.known = now;
         held.epochs.retain(|tenant, epoch| !lost.contains(tenant) || epochs.get(tenant) != Some(epoch));
@@ -173,7 +180,7 @@ impl<'a> Work<'a> {
     async fn ours(&self, tenant: &str) -> Result<bool, OpError> {
         if self.held().known.elapsed() > HEARTBEAT * 2 {
             self.still_ours().await?;
-            self.renew().await?;
+            self.ask(|_| self.renew()).await?;
         }
         Ok(self.held().epochs.contains_key(tenant))
     }
@@ -227,7 +234,8 @@ impl<'a> Work<'a> {
         while !ships.is_empty() && !self.over() {
             let many: Vec<Ship> = ships.drain(..ships.len().min(AHEAD * self.options.parallel)).collect();
             let tenants: Vec<&str> = many.iter().map(|s| s.member.tenant.as_str()).collect();
-            let leased = self.ask(|again| self.site.registry.acquire_leases(&tenants, &self.site.holder, what, again)).await?;
+            let leased = self.ask_unless(|| self.over(), |again| self.site.registry.acquire_leases(&tenants, &self.site.holder, what, again)).await;
+            let leased = leased.inspect_err(|_| self.halted.store(true, Ordering::Relaxed))?;
             failpoint!("fleet.leases_taken");
             self.held().epochs.extend(leased.taken.iter().map(|(t, e)| (t.clone(), *e)));
             for ship in many {

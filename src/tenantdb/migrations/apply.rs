@@ -18,7 +18,7 @@ use super::ledger;
 use super::{Concurrent, Library, Step, baseline, belief, central};
 use crate::engine::fault::{Class, Fault, Left};
 use crate::tenantdb::comment;
-use crate::tenantdb::connect::{Connection, Rows};
+use crate::tenantdb::connect::{Connection, Rows, Told};
 use crate::tenantdb::quote::{Ident, Literal};
 use crate::tenantdb::row_security::Guard;
 
@@ -108,7 +108,7 @@ async fn turn(db: &mut Connection, job: &Job<'_>, seen: Option<Seen>, library: &
     }
     let so_far = entries.applied.clone();
     let todo = ledger::pending(&so_far, job.wanted, job.to).map_err(|wrong| Fault::refused(CALL, "history", wrong).hint(UNCHANGED))?;
-    let (mut sent, mut next): (Vec<&Step>, Option<Step>) = (Vec::new(), None);
+    let (mut sent, mut next): (Vec<(usize, &Step)>, Option<Step>) = (Vec::new(), None);
     for step in todo {
         let file = text(library, step)?;
         if file.concurrent.is_some() {
@@ -118,7 +118,7 @@ async fn turn(db: &mut Connection, job: &Job<'_>, seen: Option<Seen>, library: &
         if !std::mem::replace(&mut opened, true) {
             script = act(job, &seen);
         }
-        sent.push(step);
+        sent.push((script.chars().count() + 1, step));
         // A last line may be a comment.
         script.push_str(&file.sql);
         script.push_str(&kept(job, &seen)?);
@@ -178,17 +178,20 @@ fn kept(job: &Job<'_>, seen: &Seen) -> Result<String, Fault> {
     ))
 }
 
-/// Sends what holds these files, each with [`kept`] after it. A fault names the file it is about: the one after the last that was kept. What fails
-/// after all of them, as a constraint that waits for the commit, is the last one's.
-async fn send(db: &mut Connection, files: &[&Step], script: String) -> Result<(), Fault> {
-    let (kept, done) = db.counting(CALL, script, KEPT).await;
-    let Err(fault) = done else { return Ok(()) };
-    Err(match files.get(kept).or(files.last()) {
-        Some(step) if fault.message.contains(LEFT) => {
+/// Sends what holds these files, each with [`kept`] after it, and with the character it begins at. A fault names the file it is about: the one
+/// in whose text the server sees it (it reads all of a message before it runs any of it), else the one after the last that was kept. What
+/// fails after all of them, as a constraint that waits for the commit, is the last one's.
+async fn send(db: &mut Connection, files: &[(usize, &Step)], script: String) -> Result<(), Fault> {
+    let Err(Told { fault, marks, at }) = db.counting(CALL, script, KEPT).await else { return Ok(()) };
+    let seen = at.and_then(|at| files.iter().rfind(|(begin, _)| *begin <= at));
+    Err(match (seen.or(files.get(marks)).or(files.last()), files) {
+        (Some((_, step)), _) if fault.message.contains(LEFT) => {
             Fault::unknown(CALL, "left_transaction", format!("{step} ended the transaction or changed the role it ran in"))
         }
-        Some(step) => named(step, fault),
-        None => fault,
+        // What the server had still to say is lost.
+        (_, [(_, first), .., (_, last)]) if fault.class == Class::Unknown => Fault { message: format!("{first} to {last}: {}", fault.message), ..fault },
+        (Some((_, step)), _) => named(step, fault),
+        (None, _) => fault,
     })
 }
 

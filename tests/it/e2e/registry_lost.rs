@@ -204,7 +204,7 @@ async fn a_fleet_whose_registry_is_lost_for_a_short_time_goes_on_and_where_it_st
         if code != 0 {
             is_told(&run);
             assert!(run.error()["hint"].as_str().unwrap().contains("labctl fleet resume"), "{run}");
-            let resumed = fleet.labctl(&["fleet", "resume"]).await;
+            let resumed = fleet.labctl(&["fleet", "resume", "--last"]).await;
             assert_eq!(resumed.code, 0, "{run}\n{resumed}");
         }
         fleet.all_agree(version).await;

@@ -28,6 +28,9 @@ async fn migrations_are_all_or_nothing_and_history_is_only_continued() {
     let sly = library.add(vec![file("V5__e.sql", "SELECT 1; -- with an answer"), sly, file("V7__g.sql", "CREATE TABLE g (id int);")]).unwrap();
     let late = "CREATE TABLE h (id int PRIMARY KEY, other int REFERENCES h DEFERRABLE INITIALLY DEFERRED); INSERT INTO h VALUES (1, 2);";
     let late = library.add(vec![file("V4__g.sql", "CREATE TABLE g (id int);"), file("V5__h.sql", late)]).unwrap();
+    let unreadable =
+        vec![file("V4__i.sql", "CREATE TABLE i (id int); -- größer"), file("V5__j.sql", "CRATE TABLE j (id int);"), file("V6__k.sql", "SELECT 1;")];
+    let unreadable = library.add(unreadable).unwrap();
     let texts_of_all = library.clone();
     let cx = server.cx(&secrets, library).await;
     for resource in everything(&secrets, "history", "history_shared", &good) {
@@ -44,6 +47,11 @@ async fn migrations_are_all_or_nothing_and_history_is_only_continued() {
     assert!(fault.message.starts_with("tenant/V5__e: ") && fault.message.contains("nonsense"), "{fault}");
     tokio::time::sleep(Duration::from_millis(200)).await;
     assert_eq!(texts(&mut sup, tables).await.len(), 2, "V4 was undone with V5");
+
+    // A text that PostgreSQL cannot read: it says so before it runs anything.
+    let fault = version("history", "history_shared", &[good.clone(), unreadable].concat()).converge(&cx).await.unwrap_err();
+    assert_eq!((fault.class, fault.code.as_str()), (Class::Refused, "42601"));
+    assert!(fault.message.starts_with("tenant/V5__j: ") && fault.message.contains("CRATE"), "{fault}");
 
     // A file that sheds the role it runs in is found out before anything of it is committed.
     let fault = version("history", "history_shared", &[good.clone(), sly].concat()).converge(&cx).await.unwrap_err();
