@@ -166,6 +166,15 @@ async fn ecs_is_mended(world: &World, cloud: &Cloud) {
     assert_eq!((refused.code(), refused.message()), (Some("InvalidParameterException"), Some("Creation of service was not idempotent.")));
     cloud.ecs.update_service().cluster(cluster).service("probe").desired_count(3).task_definition("probe:1").send().await.unwrap();
     let described = cloud.ecs.describe_services().cluster(cluster).services("probe").send().await.unwrap();
+    // Who asks without tags takes nothing out of the answers of those who ask for them.
+    let ask = |with: bool| async move {
+        let call = cloud.ecs.describe_services().cluster(cluster).services("probe");
+        let call = if with { call.include(ecs::ServiceField::Tags) } else { call };
+        (with, !call.send().await.unwrap().services()[0].tags().is_empty())
+    };
+    for (with, tagged) in futures_util::future::join_all((0..60).map(|n| ask(n % 2 == 0))).await {
+        assert_eq!(with, tagged);
+    }
     let service = &described.services()[0];
     assert_eq!((service.running_count, service.pending_count, service.desired_count), (3, 0, 3));
     assert_eq!(service.deployments()[0].rollout_state, Some(ecs::DeploymentRolloutState::Completed));

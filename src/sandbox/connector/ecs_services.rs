@@ -52,6 +52,13 @@ impl super::Mend for Mend {
             }
             keep(wire, &cluster, &name, &kept).await?;
         }
+        // Whether tags are in an answer, moto keeps in one place for all its threads: who asks without them takes them out of others' answers.
+        let tags = operation != "DescribeServices" || asked["include"].as_array().is_some_and(|all| all.contains(&"TAGS".into()));
+        if !tags {
+            let mut asked = asked.clone();
+            asked["include"] = json!(["TAGS"]);
+            refill(&mut request, asked.to_string().into_bytes());
+        }
         let answer = read(next.send(request).await?).await?;
         if !answer.ok() {
             return Ok(answer.back());
@@ -62,6 +69,9 @@ impl super::Mend for Mend {
             for service in body["services"].as_array_mut().into_iter().flatten() {
                 let kept = describe(wire, &cluster, service).await;
                 settle(service, &kept);
+                if !tags {
+                    _ = service.as_object_mut().map(|members| members.remove("tags"));
+                }
             }
         } else {
             describe(wire, &cluster, &mut body["service"]).await;
