@@ -261,7 +261,7 @@ async fn the_lease_of_a_dead_holder_is_taken_over_at_once() {
         let spec = world.spec(&id, "labcloud", "trial");
         let (mut dying, _) = spawn(world, &words(&format!("tenant create {spec}")));
         let epoch = held_by(&mut registry, &id, &mut dying).await;
-        tokio::time::sleep(Duration::from_millis(dice.below(400))).await;
+        tokio::time::sleep(Duration::from_millis(dice.below(100))).await;
         dying.signal(Signal::SIGKILL);
         let died = Instant::now();
         assert_eq!(dying.end().code, -(Signal::SIGKILL as i32));
