@@ -74,7 +74,7 @@ impl World {
         let of = |key: &str| sandbox.platform["databases"]["shared"][key].as_str().unwrap().to_owned();
         let mut world = Self {
             superuser: passwords["postgres"].as_str().unwrap().to_owned(),
-            databases: Databases::new(tenantdb::Settings { tunnels: Tunnels::default(), tls: Tls::Off, root_cert: None }),
+            databases: Self::databases(),
             endpoint: of("endpoint"),
             arn: of("admin_secret_arn"),
             registry: String::new(),
@@ -86,6 +86,11 @@ impl World {
         assert_eq!(world.labctl(&["tenant", "list", "-q"]).await.code, 0, "the first command makes the registry");
         world.registry = sqlx::query_scalar("SELECT id::text FROM labctl.registry_meta").fetch_one(&mut world.registry().await).await.unwrap();
         world
+    }
+
+    /// Connections that nobody else has.
+    pub fn databases() -> Databases {
+        Databases::new(tenantdb::Settings { tunnels: Tunnels::default(), tls: Tls::Off, root_cert: None })
     }
 
     pub fn ground(&self) -> Ground<'_> {
