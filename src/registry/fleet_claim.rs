@@ -82,7 +82,7 @@ impl Registry {
     /// # Errors
     /// Only those of reaching the registry.
     pub async fn end_dead_fleet_claims(&self, by: &Holder) -> Result<()> {
-        let claims: Vec<LeaseInfo> = self.leases().await?.into_iter().filter(|l| l.tenant.starts_with(PREFIX) && is_dead(l, by)).collect();
+        let claims: Vec<LeaseInfo> = self.leases().await?.into_iter().filter(|l| l.tenant.starts_with(PREFIX) && l.is_dead(by)).collect();
         if claims.is_empty() { Ok(()) } else { self.release_leases(&claims.into_iter().map(|l| (l.tenant, l.epoch)).collect()).await }
     }
 
@@ -111,7 +111,7 @@ impl Registry {
         .fetch_all(&mut **tx)
         .await
         .map_err(|e| self.sql(e))?;
-        let (over, living): (Vec<LeaseInfo>, Vec<LeaseInfo>) = others.into_iter().map(|Json(l)| l).partition(|l| l.expired || is_dead(l, by));
+        let (over, living): (Vec<LeaseInfo>, Vec<LeaseInfo>) = others.into_iter().map(|Json(l)| l).partition(|l| l.expired || l.is_dead(by));
         if let Some(other) = living.into_iter().next() {
             return Err(RegistryError::Locked(Box::new(other)));
         }
@@ -119,8 +119,4 @@ impl Registry {
         free_many(tx, &runs, &epochs).await.map_err(|e| self.sql(e))?;
         self.acquire_lease(&format!("{PREFIX}{run}"), by, WHAT, Process::is_alive).await
     }
-}
-
-fn is_dead(claim: &LeaseInfo, by: &Holder) -> bool {
-    claim.process.is_local(claim.host == by.host) && !claim.process.is_alive()
 }

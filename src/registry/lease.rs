@@ -70,6 +70,11 @@ pub struct LeaseInfo {
 }
 
 impl LeaseInfo {
+    /// Whether its holder is a dead process of this machine.
+    pub(super) fn is_dead(&self, by: &Holder) -> bool {
+        self.process.is_local(self.host == by.host) && !self.process.is_alive()
+    }
+
     /// Who holds it, what for and how long already: "ana@build-3 (process 812), `labctl tenant create`, 4m".
     pub fn by(&self) -> String {
         format!("{}@{} (process {}), `{}`, {}", self.holder, self.host, self.process.pid, self.what, ago(self.held_seconds))

@@ -29,10 +29,9 @@ impl Registry {
             return Ok(leased);
         }
         leased.others = self.leases_of(&rest).await?;
-        let free = |l: &LeaseInfo| {
-            let ours = again && l.process == holder.process && l.what == what;
-            l.process.is_local(l.host == holder.host) && (ours || !l.process.is_alive())
-        };
+        // Of this process by its number, its start and its machine.
+        let ours = |l: &LeaseInfo| again && l.process == holder.process && l.process.is_local(l.host == holder.host) && l.what == what;
+        let free = |l: &LeaseInfo| ours(l) || l.is_dead(holder);
         let epochs: BTreeMap<&str, i64> = leased.others.values().filter(|l| free(l)).map(|l| (l.tenant.as_str(), l.epoch)).collect();
         // Also those who have let go in between.
         let more: Vec<&str> = rest.iter().copied().filter(|t| epochs.contains_key(t) || !leased.others.contains_key(*t)).collect();
