@@ -363,8 +363,7 @@ impl Connection {
 
     /// Runs several statements; each row is told, and `None` at the end of each statement.
     async fn answers(&mut self, call: &str, sql: String, mut each: impl FnMut(Option<&PgRow>) -> Result<(), sqlx::Error>) -> Result<(), sqlx::Error> {
-        self.sound = false;
-        let Some(link) = self.link.as_mut() else { return Err(sqlx::Error::PoolClosed) };
+        let Ok(link) = self.link(call) else { return Err(sqlx::Error::PoolClosed) };
         let read = async {
             let mut answers = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_many(link);
             while let Some(answer) = answers.try_next().await? {
