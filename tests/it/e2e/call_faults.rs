@@ -414,7 +414,9 @@ async fn round(n: usize, cells: Vec<Cell>, sheet: &Mutex<Sheet>, stack: &str, ti
             Err(e) => {
                 let why = e.into_panic();
                 let why = why.downcast_ref::<String>().cloned().unwrap_or_default();
-                sheet.wrong.push(format!("{stack} {tier}, {} {}, {}: {why}", cell.call, cell.nth, cell.trouble().name));
+                let wrong = format!("{stack} {tier}, {} {}, {}: {why}", cell.call, cell.nth, cell.trouble().name);
+                println!("{wrong}");
+                sheet.wrong.push(wrong);
                 "WRONG".to_owned()
             }
         };
