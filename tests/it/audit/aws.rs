@@ -158,7 +158,7 @@ async fn pools(cloud: &Cloud, eye: &Eye<'_>, records: &[Record]) -> Vec<Thing> {
 
 async fn services(cloud: &Cloud, eye: &Eye<'_>) -> Vec<Thing> {
     let mut found = Vec::new();
-    for cluster in cloud.ecs.list_clusters().send().await.unwrap().cluster_arns.unwrap_or_default() {
+    for cluster in cloud.ecs.list_clusters().into_paginator().items().send().collect::<Result<Vec<_>, _>>().await.unwrap() {
         let mut arns = Vec::new();
         let mut pages = cloud.ecs.list_services().cluster(&cluster).max_results(100).into_paginator().items().send();
         while let Some(Ok(arn)) = pages.next().await {

@@ -429,6 +429,7 @@ async fn round(n: usize, cells: Vec<Cell>, sheet: &Mutex<Sheet>, stack: &str, ti
     if !verdict.is_clean() {
         wrong.push(format!("{stack} {tier}, audited: {verdict}"));
     }
+    wrong.iter().for_each(|wrong| println!("{wrong}"));
     sheet.lock().unwrap().wrong.extend(wrong);
     blocking(|| world.ok(&["sandbox", "stop", "-q"])).await.unwrap();
 }

@@ -74,15 +74,22 @@ pub fn shown(tenant: &Value) -> Vec<(String, String)> {
 }
 
 async fn storage(cloud: &Cloud, notes: &mut Notes) {
-    for bucket in cloud.s3.list_buckets().send().await.unwrap().buckets.unwrap_or_default() {
-        let name = bucket.name.unwrap();
+    let mut pages = cloud.s3.list_buckets().into_paginator().send();
+    let mut buckets = Vec::new();
+    while let Some(page) = pages.next().await {
+        buckets.extend(page.unwrap().buckets.unwrap_or_default().into_iter().filter_map(|b| b.name));
+    }
+    for name in buckets {
         if let Ok(found) = cloud.s3.get_bucket_tagging().bucket(&name).send().await {
             notes.tags(&name, found.tag_set.into_iter().map(|t| (t.key, t.value)));
         }
         // Other tests make and delete buckets and log groups of no tenant meanwhile.
-        let Ok(listed) = cloud.s3.list_objects_v2().bucket(&name).send().await else { continue };
-        for object in listed.contents.unwrap_or_default() {
-            let key = object.key.unwrap();
+        let mut pages = cloud.s3.list_objects_v2().bucket(&name).into_paginator().send();
+        let mut keys = Vec::new();
+        while let Some(Ok(page)) = pages.next().await {
+            keys.extend(page.contents.unwrap_or_default().into_iter().filter_map(|o| o.key));
+        }
+        for key in keys {
             let Ok(found) = cloud.s3.get_object_tagging().bucket(&name).key(&key).send().await else { continue };
             notes.tags(&format!("s3://{name}/{}", key.trim_end_matches(".keep")), found.tag_set.into_iter().map(|t| (t.key, t.value)));
         }
@@ -101,8 +108,8 @@ async fn identity(cloud: &Cloud, notes: &mut Notes) {
         let tags: BTreeMap<String, String> = pool.user_pool_tags.unwrap_or_default().into_iter().collect();
         // Clients carry no tags: they belong to whom their pool belongs to.
         if let Some(tenant) = tags.get("labctl:tenant") {
-            let Ok(found) = cloud.cognito.list_user_pool_clients().user_pool_id(&id).max_results(60).send().await else { continue };
-            for client in found.user_pool_clients.unwrap_or_default() {
+            let mut clients = cloud.cognito.list_user_pool_clients().user_pool_id(&id).max_results(60).into_paginator().items().send();
+            while let Some(Ok(client)) = clients.next().await {
                 notes.note(tenant, &format!("{tenant}/cognito_user_pool_client/web"), &format!("{id}/{}", client.client_id.unwrap()));
             }
         }
@@ -123,8 +130,11 @@ async fn identity(cloud: &Cloud, notes: &mut Notes) {
 }
 
 async fn compute(cloud: &Cloud, notes: &mut Notes) {
-    for cluster in cloud.ecs.list_clusters().send().await.unwrap().cluster_arns.unwrap_or_default() {
-        let services = cloud.ecs.list_services().cluster(&cluster).max_results(100).send().await.unwrap().service_arns.unwrap_or_default();
+    let mut clusters = cloud.ecs.list_clusters().into_paginator().items().send();
+    while let Some(cluster) = clusters.next().await {
+        let cluster = cluster.unwrap();
+        let services = cloud.ecs.list_services().cluster(&cluster).max_results(100).into_paginator().items().send();
+        let services = services.collect::<Result<Vec<_>, _>>().await.unwrap();
         for ten in services.chunks(10) {
             let call = cloud.ecs.describe_services().cluster(&cluster).set_services(Some(ten.to_vec())).include(ServiceField::Tags);
             // A deleted service can be described for a while.
@@ -148,20 +158,20 @@ async fn compute(cloud: &Cloud, notes: &mut Notes) {
 async fn rds(cloud: &Cloud, notes: &mut Notes) {
     let rds = &cloud.rds;
     let pairs = |tags: Option<Vec<aws_sdk_rds::types::Tag>>| tags.unwrap_or_default().into_iter().filter_map(|t| t.key.zip(t.value)).collect::<Vec<_>>();
-    for instance in rds.describe_db_instances().send().await.unwrap().db_instances.unwrap_or_default() {
+    for instance in rds.describe_db_instances().into_paginator().items().send().collect::<Result<Vec<_>, _>>().await.unwrap() {
         // The members of a Multi-AZ cluster are the cluster's, which is listed itself.
         if instance.db_cluster_identifier.is_none() {
             notes.tags(&instance.db_instance_identifier.unwrap(), pairs(instance.tag_list));
         }
     }
-    for cluster in rds.describe_db_clusters().send().await.unwrap().db_clusters.unwrap_or_default() {
+    for cluster in rds.describe_db_clusters().into_paginator().items().send().collect::<Result<Vec<_>, _>>().await.unwrap() {
         notes.tags(&cluster.db_cluster_identifier.unwrap(), pairs(cluster.tag_list));
     }
-    for group in rds.describe_db_parameter_groups().send().await.unwrap().db_parameter_groups.unwrap_or_default() {
+    for group in rds.describe_db_parameter_groups().into_paginator().items().send().collect::<Result<Vec<_>, _>>().await.unwrap() {
         let Ok(found) = rds.list_tags_for_resource().resource_name(group.db_parameter_group_arn.unwrap()).send().await else { continue };
         notes.tags(&group.db_parameter_group_name.unwrap(), pairs(found.tag_list));
     }
-    for group in rds.describe_db_cluster_parameter_groups().send().await.unwrap().db_cluster_parameter_groups.unwrap_or_default() {
+    for group in rds.describe_db_cluster_parameter_groups().into_paginator().items().send().collect::<Result<Vec<_>, _>>().await.unwrap() {
         let Ok(found) = rds.list_tags_for_resource().resource_name(group.db_cluster_parameter_group_arn.unwrap()).send().await else { continue };
         notes.tags(&group.db_cluster_parameter_group_name.unwrap(), pairs(found.tag_list));
     }
