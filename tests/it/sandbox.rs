@@ -189,6 +189,7 @@ async fn ecs_is_mended(world: &World, cloud: &Cloud) {
     assert_eq!(page.service_arns().len(), 10);
     let rest = cloud.ecs.list_services().cluster(cluster).set_next_token(page.next_token).send().await.unwrap();
     assert_eq!((rest.service_arns().len(), rest.next_token()), (2, None));
+    scaling_comes_in_pages(cloud, cluster).await;
     cloud.ecs.delete_service().cluster(cluster).service("probe").force(true).send().await.unwrap();
     create("probe", "t3").send().await.unwrap();
     cloud.ecs.deregister_task_definition().task_definition(&definition).send().await.unwrap();
@@ -218,6 +219,24 @@ async fn scaling_is_mended(cloud: &Cloud, id: &str) {
     assert_eq!(policies.scaling_policies().len(), 0, "they went with their target");
     assert_eq!(gone().await.unwrap_err().code(), Some("ObjectNotFoundException"));
     assert_eq!(calls.list_tags_for_resource().resource_arn(&arn).send().await.unwrap_err().code(), Some("ResourceNotFoundException"));
+}
+
+/// Of services that are there: with two a page the emulator's own tokens lead to the second page again and again.
+async fn scaling_comes_in_pages(cloud: &Cloud, cluster: &str) {
+    let (ecs, dimension) = (scaling::ServiceNamespace::Ecs, scaling::ScalableDimension::EcsServiceDesiredCount);
+    let ids: Vec<String> = (0..5).map(|i| format!("service/{cluster}/page{i}")).collect();
+    for id in &ids {
+        let register = cloud.autoscaling.register_scalable_target().service_namespace(ecs.clone()).scalable_dimension(dimension.clone()).resource_id(id);
+        register.min_capacity(1).max_capacity(3).send().await.unwrap();
+    }
+    let pages = cloud.autoscaling.describe_scalable_targets().service_namespace(ecs.clone()).max_results(2).into_paginator().items().send();
+    let listed = pages.collect::<Result<Vec<_>, _>>().await.unwrap();
+    let listed: Vec<&str> = listed.iter().map(|t| t.resource_id.as_str()).filter(|id| ids.iter().any(|i| i == id)).collect();
+    assert_eq!(listed, ids, "each of them once");
+    for id in &ids {
+        let gone = cloud.autoscaling.deregister_scalable_target().service_namespace(ecs.clone()).scalable_dimension(dimension.clone()).resource_id(id);
+        gone.send().await.unwrap();
+    }
 }
 
 async fn rds_is_mended(world: &World, cloud: &Cloud) {

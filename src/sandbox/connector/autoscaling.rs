@@ -1,4 +1,4 @@
-//! Scalable targets carry tags, and take their policies with them when they are deregistered.
+//! Scalable targets carry tags, are listed in pages that end, and take their policies with them when they are deregistered.
 
 use async_trait::async_trait;
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
@@ -6,12 +6,17 @@ use aws_smithy_runtime_api::client::result::ConnectorError;
 use serde_json::{Map, Value, json};
 
 use super::Next;
-use super::wire::{Sent, Wire, json_error, members, respond, target};
+use super::wire::{Sent, Wire, json_error, members, page, read, refill, respond, target};
 
 /// What operations are called in `X-Amz-Target`.
 const SERVICE: &str = "AnyScaleFrontendService";
 /// AWS's words for a second registration with tags.
 const EXISTS: &str = "The scalable target that you tried to tag already exists. To update tags on an existing scalable target, use the TagResource API.";
+
+/// AWS's page when none is asked for.
+const PAGE: u64 = 50;
+/// The emulator's pages overlap: it is asked for one page of all there can be.
+const ALL: u64 = 10_000;
 
 #[derive(Debug)]
 pub(super) struct Mend;
@@ -51,10 +56,27 @@ impl super::Mend for Mend {
                 }
                 next.send(request).await
             }
+            "DescribeScalableTargets" => pages(request, asked, next).await,
             "ListTagsForResource" | "TagResource" | "UntagResource" => tags(wire, &operation, &asked).await,
             _ => next.send(request).await,
         }
     }
+}
+
+async fn pages(mut request: HttpRequest, mut asked: Value, next: Next<'_>) -> Sent {
+    let size = asked["MaxResults"].as_u64().unwrap_or(PAGE);
+    let start = asked["NextToken"].as_str().and_then(|t| t.parse().ok()).unwrap_or(0);
+    asked["MaxResults"] = ALL.into();
+    if let Some(map) = asked.as_object_mut() {
+        map.remove("NextToken");
+    }
+    refill(&mut request, asked.to_string().into_bytes());
+    let answer = read(next.send(request).await?).await?;
+    if !answer.ok() {
+        return Ok(answer.back());
+    }
+    let all = answer.json()["ScalableTargets"].as_array().cloned().unwrap_or_default();
+    Ok(answer.with(page(all, start, size).members("ScalableTargets", "NextToken")))
 }
 
 async fn tags(wire: &Wire, operation: &str, asked: &Value) -> Sent {
@@ -79,8 +101,7 @@ async fn tags(wire: &Wire, operation: &str, asked: &Value) -> Sent {
 
 /// The first target of an ECS service of which that is true; null when there is none.
 async fn find(wire: &Wire, wanted: impl Fn(&Value) -> bool + Send) -> Result<Value, ConnectorError> {
-    // moto's pages overlap; one page of all there can be is simpler.
-    let found = call(wire, "DescribeScalableTargets", &json!({"ServiceNamespace": "ecs", "MaxResults": 10_000})).await?;
+    let found = call(wire, "DescribeScalableTargets", &json!({"ServiceNamespace": "ecs", "MaxResults": ALL})).await?;
     Ok(found["ScalableTargets"].as_array().into_iter().flatten().find(|t| wanted(t)).cloned().unwrap_or_default())
 }
 

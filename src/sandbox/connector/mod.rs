@@ -8,6 +8,7 @@
 //! |---|---|---|---|
 //! | Application Auto Scaling | no tags on scalable targets: TagResource and the like are 404 | they work | `autoscaling` |
 //! | Application Auto Scaling | DeregisterScalableTarget leaves the target's policies and their alarms | removes them | `autoscaling` |
+//! | Application Auto Scaling | DescribeScalableTargets has its second page again and again | 50 a page, or MaxResults | `autoscaling` |
 //! | Application Auto Scaling | a target that is not there: ValidationException | ObjectNotFoundException | `autoscaling` |
 //! | CloudWatch | 404 for rpc-v2-cbor, all that the SDK speaks | the calls work (passed on as awsJson 1.0) | `cloudwatch_cbor` |
 //! | Cognito | DeleteUserPool ignores DeletionProtection | refuses | `cognito_delete_pool` |

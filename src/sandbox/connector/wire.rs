@@ -133,6 +133,31 @@ fn encoded(action: &str, version: &str, fields: &[(&str, &str)]) -> String {
     form_urlencoded::Serializer::new(String::new()).append_pair("Action", action).append_pair("Version", version).extend_pairs(fields).finish()
 }
 
+/// One page of a list, and where the next begins.
+pub struct Page {
+    items: Vec<Value>,
+    next: Option<u64>,
+}
+
+/// The page of this size that begins there.
+pub fn page(all: Vec<Value>, start: u64, size: u64) -> Page {
+    let end = start.saturating_add(size);
+    let next = (end < all.len() as u64).then_some(end);
+    let items = all.into_iter().zip(0_u64..).filter(|(_, i)| (start..end).contains(i)).map(|(item, _)| item).collect();
+    Page { items, next }
+}
+
+impl Page {
+    /// The answer: what the list is called in it, and the token.
+    pub fn members(self, list: &str, token: &str) -> Vec<u8> {
+        let mut answer = json!({ list: self.items });
+        if let Some(next) = self.next {
+            answer[token] = next.to_string().into();
+        }
+        answer.to_string().into_bytes()
+    }
+}
+
 /// Path and query of a request.
 pub fn place(request: &HttpRequest) -> (&str, &str) {
     let uri = request.uri();
@@ -235,5 +260,19 @@ impl Wire {
     pub async fn remembered(&self, name: &str) -> Option<String> {
         let answer = self.json("ssm", "AmazonSSM.GetParameter", &json!({"Name": name})).await.ok()?;
         answer.json()["Parameter"]["Value"].as_str().map(ToOwned::to_owned)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_follow_each_other_and_the_last_has_no_token() {
+        let all: Vec<Value> = (0..5).map(Value::from).collect();
+        let answer = |start, size| serde_json::from_slice::<Value>(&page(all.clone(), start, size).members("list", "token")).unwrap();
+        assert_eq!(answer(0, 2), json!({"list": [0, 1], "token": "2"}));
+        assert_eq!(answer(4, 2), json!({"list": [4]}));
+        assert_eq!(answer(0, 5), json!({"list": [0, 1, 2, 3, 4]}));
     }
 }
