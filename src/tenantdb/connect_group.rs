@@ -47,10 +47,11 @@ pub(super) async fn look(db: &mut Connection, database: &Ident, roles: &[&Ident]
     let names: Vec<&str> = roles.iter().map(|r| r.name()).collect();
     let owner = names.first().copied().unwrap_or_default().to_owned();
     let query = sqlx::query_as(
-        "SELECT d.datdba <> coalesce((SELECT oid FROM pg_roles WHERE rolname = $1), 0), \
-         EXISTS (SELECT FROM pg_roles g, aclexplode(d.datacl) a WHERE g.rolname = $2 AND a.grantee = g.oid AND a.privilege_type = 'CONNECT'), \
-         ARRAY(SELECT r.rolname::text FROM pg_roles r WHERE r.rolname = ANY ($3) AND NOT (pg_has_role(current_user, r.oid, 'USAGE') \
-         AND CASE WHEN current_setting('server_version_num')::int >= 160000 THEN pg_has_role(current_user, r.oid, 'SET') ELSE true END) ORDER BY r.rolname) \
+        "SELECT d.datdba <> coalesce(to_regrole(quote_ident($1))::oid, 0), \
+         EXISTS (SELECT FROM aclexplode(d.datacl) a WHERE a.grantee = to_regrole(quote_ident($2))::oid AND a.privilege_type = 'CONNECT'), \
+         ARRAY(SELECT r FROM unnest($3) r WHERE NOT (pg_has_role(current_user, to_regrole(quote_ident(r))::oid, 'USAGE') \
+         AND CASE WHEN current_setting('server_version_num')::int >= 160000 THEN pg_has_role(current_user, to_regrole(quote_ident(r))::oid, 'SET') ELSE true END) \
+         ORDER BY r) \
          FROM pg_database d WHERE d.datname = current_database()",
     );
     let query = query.bind(owner).bind(format!("{PREFIX}{}", database.name())).bind(names);

@@ -243,7 +243,8 @@ pub async fn migrate(site: &Site, options: &Options, to: &To, command: &str, wat
     let recorded = serde_json::to_value(options).map_err(|e| OpError::Bug(e.to_string()))?;
     let new =
         NewFleetRun { by: &site.holder, command, options: &recorded, targets: &look::on_record(&targets), tenants: all, current: current.len(), rows: &rows };
-    let (run, claim) = site.registry.begin_fleet_run(&new).await?;
+    let (begun, ()) = tokio::join!(site.registry.begin_fleet_run(&new), work::connect(site, &todo, options.parallel));
+    let (run, claim) = begun?;
     failpoint!("fleet.begun");
     let claim = Arc::new(claim);
     watch.hear(&Event::Begun { run, todo: todo.len(), all });

@@ -8,7 +8,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use futures_util::StreamExt as _;
 use futures_util::future::join_all;
+use futures_util::stream::FuturesUnordered;
 use serde_json::{Value, json};
 use tokio::sync::{Mutex as Queue, mpsc, watch};
 use tokio::time::{sleep, timeout_at};
@@ -32,7 +34,7 @@ const AHEAD: usize = 16;
 /// Results recorded at once.
 const BATCH: usize = 128;
 /// How long a result waits for others to be recorded with: many cost the registry little more than one.
-const GATHER: Duration = Duration::from_millis(100);
+const GATHER: Duration = Duration::from_millis(250);
 /// The wait before the second attempt; it doubles.
 const BACK_OFF: Duration = Duration::from_millis(250);
 /// Schemas changed in one database after which its catalogs are analysed.
@@ -192,7 +194,8 @@ impl<'a> Work<'a> {
         let work = async {
             // Owned here: when all hands have put down their work, no more leases are taken.
             let take = Queue::new(take);
-            join_all((0..hands).map(|_| self.hand(&take, tell.clone(), canary))).await.into_iter().collect::<Result<(), _>>()
+            let hands: FuturesUnordered<_> = (0..hands).map(|_| self.hand(&take, tell.clone(), canary)).collect();
+            hands.collect::<Vec<_>>().await.into_iter().collect::<Result<(), _>>()
         };
         let (leased, worked) = tokio::join!(self.lease(ships, give, tell.clone()), work);
         leased.and(worked)
@@ -345,6 +348,18 @@ impl FleetEntry {
         self.fault = Some(fault.clone());
         self
     }
+}
+
+/// Opens the connections that the hands will work with, where there are enough schemas for all of them: until eight are open, a fleet could be dozens
+/// of schemas on. A server that cannot be reached is met again.
+pub(super) async fn connect(site: &Site, ships: &[Ship], hands: usize) {
+    let mut databases: BTreeMap<(&str, &str), Vec<&Ship>> = BTreeMap::new();
+    for ship in ships {
+        databases.entry((&ship.member.endpoint, &ship.member.database)).or_default().push(ship);
+    }
+    let many = databases.into_values().filter_map(|ships| ships.get(hands).copied());
+    let open = many.flat_map(|ship| (0..hands).map(async |_| site.cx.admin(&host(&ship.member), &ship.member.database).await.map(drop)));
+    join_all(open).await;
 }
 
 /// Fresh statistics of the catalogs of every database in which many schemas were changed. What is not permitted is left.

@@ -195,15 +195,21 @@ async fn send(db: &mut Connection, files: &[(usize, &Step)], script: String) -> 
     })
 }
 
-/// Transaction, schema, whether there is a ledger, whose it is, whether there is a central one, whether the ledger is a plain table,
-/// whether we are a member of the role, and what the schema's comment says (joined: `obj_description` is planned anew at each call). `$3`: fail unless the ledger is plain, for it is read next.
-const LOOK: &str = "(name, name, boolean) AS SELECT pg_current_xact_id(), n.oid, c.oid IS NOT NULL, cd.description, to_regclass('labctl_ledger.schemas') IS NOT NULL, \
+/// Of the schema `$1` and the role `$2`: transaction, schema, whether there is a ledger, whose it is, whether there is a central one, whether the ledger
+/// is a plain table, whether we are a member of the role, what the schema's comment says, and who by default has rights on the tables
+/// the role makes. `$3`: fail unless the ledger is plain, for it is read next. By OID, and without functions written in SQL: whenever anybody makes a
+/// schema, the server plans it anew.
+const LOOK: &str = "(text, text, boolean) AS SELECT pg_current_xact_id(), x.space, c.oid IS NOT NULL, \
+     (SELECT description FROM pg_description WHERE objoid = c.oid AND classoid = 'pg_class'::regclass AND objsubid = 0), \
+     to_regclass('labctl_ledger.schemas') IS NOT NULL, \
      CASE WHEN coalesce(c.relkind = 'r' AND NOT c.relrowsecurity, true) THEN true WHEN $3 THEN ('not plain: ' || c.oid::text)::boolean ELSE false END, \
-     pg_has_role(current_user, r.oid, 'USAGE') AND CASE WHEN current_setting('server_version_num')::int >= 160000 \
-     THEN pg_has_role(current_user, r.oid, 'SET') ELSE true END, nd.description \
-     FROM pg_roles r LEFT JOIN pg_namespace n ON n.nspname = $1 LEFT JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = 'labctl_migrations' \
-     LEFT JOIN pg_description nd ON nd.objoid = n.oid AND nd.classoid = 'pg_namespace'::regclass AND nd.objsubid = 0 \
-     LEFT JOIN pg_description cd ON cd.objoid = c.oid AND cd.classoid = 'pg_class'::regclass AND cd.objsubid = 0 WHERE r.rolname = $2";
+     pg_has_role(current_user, x.role, 'USAGE') AND CASE WHEN current_setting('server_version_num')::int >= 160000 \
+     THEN pg_has_role(current_user, x.role, 'SET') ELSE true END, \
+     (SELECT description FROM pg_description WHERE objoid = x.space AND classoid = 'pg_namespace'::regclass AND objsubid = 0), \
+     (SELECT string_agg(DISTINCT CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE a.grantee::regrole::text END, ', ') FROM pg_default_acl d, aclexplode(d.defaclacl) a \
+     WHERE d.defaclrole = x.role AND d.defaclnamespace IN (0, x.space) AND d.defaclobjtype = 'r' AND a.grantee <> d.defaclrole) \
+     FROM (SELECT to_regrole(quote_ident($2))::oid AS role, to_regnamespace(quote_ident($1))::oid AS space) x \
+     LEFT JOIN pg_class c ON c.relnamespace = x.space AND c.relname = 'labctl_migrations' WHERE x.role IS NOT NULL";
 
 /// Opens the transaction, takes the schema's lock, and looks. A ledger that must be there is read in the same round trip; where that fails,
 /// it is looked more closely why.
@@ -237,7 +243,7 @@ async fn open(db: &mut Connection, job: &Job<'_>, at_once: bool) -> Result<Seen,
     if first(3) != Some(&[Some("t".to_owned())]) {
         return Err(Fault::busy(CALL, "55P03", format!("another session is migrating the schema {}", job.schema)));
     }
-    let Some([Some(transaction), oid, has_ledger, owner, central, plain, member, words]) = first(4) else {
+    let Some([Some(transaction), oid, has_ledger, owner, central, plain, member, words, heirs]) = first(4) else {
         return Err(Fault::refused(CALL, "42704", format!("the migration role {} does not exist", job.role)));
     };
     if oid.is_none() {
@@ -270,7 +276,7 @@ async fn open(db: &mut Connection, job: &Job<'_>, at_once: bool) -> Result<Seen,
             }
         }
         Ledger::Make { comment, .. } if !holds(has_ledger) => {
-            seen.make = Some(ledger::making(job.schema, &Ident::new(db.user())?, comment)?);
+            seen.make = Some(ledger::making(job.schema, &Ident::new(db.user())?, comment, heirs.as_deref())?);
             return Ok(seen);
         }
         Ledger::Make { .. } => {}

@@ -125,23 +125,15 @@ pub fn version(steps: &[Step]) -> String {
 }
 
 /// Statements that make the ledger, in a transaction in which the migration role is in force; only that role writes to it, and the
-/// administrator reads it.
+/// administrator reads it. `heirs`, roles' names as SQL has them, are those to whom the schema's default privileges give rights on what that role
+/// makes: here they have none.
 ///
 /// # Errors
 /// Refused when the comment cannot be a text.
-pub(super) fn making(schema: &Ident, admin: &Ident, comment: &str) -> Result<String, Fault> {
+pub(super) fn making(schema: &Ident, admin: &Ident, comment: &str, heirs: Option<&str>) -> Result<String, Fault> {
     let table = format!("{schema}.{TABLE}");
-    // The schema's default privileges let the application write to what the migration role makes: here it shall not. And the administrator
-    // reads, so that looking, later, needs no membership: looking never writes.
-    let rights = format!(
-        "DECLARE other text; BEGIN \
-         FOR other IN SELECT DISTINCT pg_get_userbyid(a.grantee) FROM pg_class c, aclexplode(c.relacl) a \
-             WHERE c.oid = {}::regclass AND a.grantee <> c.relowner LOOP \
-             EXECUTE format({}, other); \
-         END LOOP; END",
-        Literal::new(&table)?,
-        Literal::new(&format!("REVOKE ALL ON {} FROM %I", table.replace('%', "%%")))?,
-    );
+    let revoke = heirs.map_or_else(String::new, |heirs| format!("REVOKE ALL ON {table} FROM {heirs};"));
+    // The administrator reads, so that looking, later, needs no membership: looking never writes.
     Ok(format!(
         "CREATE TABLE {table} (
             position integer PRIMARY KEY,
@@ -155,10 +147,9 @@ pub(super) fn making(schema: &Ident, admin: &Ident, comment: &str) -> Result<Str
         );
         COMMENT ON COLUMN {table}.baseline IS 'Its work was in the schema before labctl was: recorded, not run';
         COMMENT ON TABLE {table} IS {};
-        DO {};
+        {revoke}
         GRANT SELECT ON {table} TO {admin}",
-        Literal::new(comment)?,
-        Literal::new(&rights)?
+        Literal::new(comment)?
     ))
 }
 
