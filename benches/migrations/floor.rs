@@ -85,10 +85,10 @@ pub async fn create(hands: &mut Hands, ground: &Ground<'_>, tag: &str, range: Ra
     hands.each(range, sql).await;
 }
 
-/// A ledger for the floor in each schema, shaped as labctl's own is.
+/// A ledger for the floor in each schema and one for the database, shaped as labctl's own are.
 pub async fn ledgers(world: &World, tag: &str, range: Range<usize>) {
     let mut db = world.superuser("shared").await;
-    let ledger = "CREATE SCHEMA floor; CREATE TABLE floor.schemas (schema text, folder text, digest text, PRIMARY KEY (schema, folder))";
+    let ledger = "CREATE SCHEMA floor; CREATE TABLE floor.schemas (LIKE labctl_ledger.schemas INCLUDING ALL)";
     sqlx::raw_sql(ledger).execute(&mut db).await.unwrap();
     more_ledgers(world, tag, range).await;
 }
@@ -98,8 +98,9 @@ pub async fn more_ledgers(world: &World, tag: &str, range: Range<usize>) {
     let sql = |n| {
         let name = schema(tag, n);
         format!(
-            "CREATE TABLE {name}.floor_migrations (position integer PRIMARY KEY, folder text NOT NULL, version integer NOT NULL, name text NOT NULL,
-                 checksum text NOT NULL, applied_at timestamptz NOT NULL DEFAULT clock_timestamp(), UNIQUE (folder, version));
+            "CREATE TABLE {name}.floor_migrations (position integer PRIMARY KEY, folder text NOT NULL, version integer NOT NULL CHECK (version > 0), name text NOT NULL,
+                 checksum text NOT NULL CHECK (checksum ~ '^[0-9a-f]{{64}}$'), applied_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+                 baseline boolean NOT NULL DEFAULT false, UNIQUE (folder, version));
              ALTER TABLE {name}.floor_migrations OWNER TO {}",
             role(tag, n, "migrate")
         )
@@ -115,7 +116,8 @@ pub async fn migrate(world: &World, tag: &str, range: Range<usize>, hands: usize
         let own = "INSERT INTO floor_migrations (position, folder, version, name, checksum) \
                    SELECT coalesce(max(position), 0) + 1, 'tenant', coalesce(max(position), 0) + 1, 'x', repeat('0', 64) FROM floor_migrations";
         let central = format!(
-            "INSERT INTO floor.schemas VALUES ('{name}', 'tenant', repeat('0', 64)) ON CONFLICT (schema, folder) DO UPDATE SET digest = excluded.digest"
+            "INSERT INTO floor.schemas (schema, folder, oid, tenant, version, digest) VALUES ('{name}', 'tenant', '{name}'::regnamespace, '{name}', 1, repeat('0', 64)) \
+             ON CONFLICT (schema, folder) DO UPDATE SET oid = excluded.oid, tenant = excluded.tenant, version = excluded.version, digest = excluded.digest, migrated_at = clock_timestamp()"
         );
         format!("BEGIN; SET LOCAL search_path = {name}; SET LOCAL ROLE {role}; {sql}; {own}; RESET ROLE; {central}; COMMIT")
     };

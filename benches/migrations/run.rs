@@ -194,8 +194,9 @@ impl World {
             let migrate = format!("{tag}_{n:04}_migrate");
             let sql = format!(
                 "BEGIN; GRANT USAGE ON SCHEMA {name} TO labctl_admin; GRANT USAGE, CREATE ON SCHEMA {name} TO {migrate};
-                 CREATE TABLE {name}.labctl_migrations (position integer PRIMARY KEY, folder text, version integer, name text, checksum text,
-                     applied_at timestamptz NOT NULL DEFAULT now(), UNIQUE (folder, version));
+                 CREATE TABLE {name}.labctl_migrations (position integer PRIMARY KEY, folder text NOT NULL, version integer NOT NULL CHECK (version > 0),
+                     name text NOT NULL, checksum text NOT NULL CHECK (checksum ~ '^[0-9a-f]{{64}}$'), applied_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+                     baseline boolean NOT NULL DEFAULT false, UNIQUE (folder, version));
                  INSERT INTO {name}.labctl_migrations VALUES {}; COMMENT ON TABLE {name}.labctl_migrations IS '{comment}';
                  ALTER TABLE {name}.labctl_migrations OWNER TO {migrate}; GRANT SELECT ON {name}.labctl_migrations TO labctl_admin; COMMIT",
                 rows.join(", ")
