@@ -180,3 +180,25 @@ fn the_table_of_errata_names_the_tests_there_are() {
     assert!(there.len() >= 22, "{there:?}");
     assert_eq!(named, there, "docs/errata.md (left) and tests/it/errata (right)");
 }
+
+/// A patch that no longer fits would break nothing, and `.ci/breaks` would find out only when somebody runs it.
+#[test]
+fn every_break_fits_the_code_and_names_tests_there_are() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let engine: String = fs::read_dir(root.join("tests/it/engine")).unwrap().map(|entry| fs::read_to_string(entry.unwrap().path()).unwrap()).collect();
+    let mut fitting = 0;
+    for entry in fs::read_dir(root.join("tests/breaks")).unwrap() {
+        let path = entry.unwrap().path();
+        let patch = fs::read_to_string(&path).unwrap();
+        let named: Vec<&str> = patch.lines().filter_map(|l| l.strip_prefix("fails: ")?.rsplit("::").next()).collect();
+        assert!(!named.is_empty() && named.iter().all(|name| engine.contains(&format!("fn {name}("))), "{path:?} names {named:?}");
+        let file = patch.lines().find_map(|l| l.strip_prefix("--- a/")).unwrap();
+        let code = fs::read_to_string(root.join(file)).unwrap();
+        for hunk in patch.split("\n@@ ").skip(1) {
+            let before: Vec<&str> = hunk.lines().skip(1).filter_map(|l| if l.is_empty() { Some("") } else { l.strip_prefix([' ', '-']) }).collect();
+            assert!(code.contains(&before.join("\n")), "{path:?} does not fit {file} any more:\n{hunk}");
+            fitting += 1;
+        }
+    }
+    assert!(fitting >= 3, "{fitting}");
+}
