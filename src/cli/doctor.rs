@@ -10,8 +10,8 @@ use crate::ops::doctor::{Check, Finding, Report, Severity, examine};
 /// Say whether everything is well, and what to do where it is not; change nothing
 ///
 /// Looks at the surroundings (registry, AWS, clock, sandbox, programs), at what nobody is at any more (locks, operations, events), at the audit
-/// trail, and at what is on record against what is there, both ways. What could not be looked at is told too. Settings that differ are
-/// `labctl tenant drift`'s matter. Exits with 1 when there are errors or warnings; notes alone are well.
+/// trail, for passwords in the registry, and at what is on record against what is there, both ways. What could not be looked at is told too.
+/// Settings that differ are `labctl tenant drift`'s matter. Exits with 1 when there are errors or warnings; notes alone are well.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = examples(&[
     ("Is everything well?", "labctl doctor"),

@@ -19,6 +19,7 @@
 //! * [`waivers`]: differences that are allowed for a time. Like holds, placed by number and removed once: `placed`.
 //! * [`audit`]: the hash chain and its verification.
 //! * [`evidence`]: what was done to prove a promise, and what came of it.
+//! * [`leaks`]: whether a secret has got in after all.
 //! * `schema`: migrations.
 //!
 //! Rows leave the database as JSON, one object each, and are read by their types' `Deserialize`: columns and fields bear the same names.
@@ -35,6 +36,7 @@ pub mod evidence;
 pub mod fleet;
 pub mod holds;
 pub mod journal;
+pub mod leaks;
 pub mod lease;
 pub mod lease_many;
 pub mod names;

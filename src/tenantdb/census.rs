@@ -42,3 +42,29 @@ pub async fn in_database(db: &mut Connection) -> Result<Vec<Thing>, Fault> {
         JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_description d ON d.classoid = 'pg_class'::regclass AND d.objoid = c.oid AND d.objsubid = 0";
     db.all::<Row>("postgres:pg_namespace", sqlx::query_as(query)).await.map(things)
 }
+
+/// A row of a database's central ledger.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LedgerRow {
+    /// The schema's name.
+    pub schema: String,
+    /// The folder whose migrations it is about.
+    pub folder: String,
+    /// Whose the schema was when it was written.
+    pub tenant: String,
+    /// Whether the schema it was written for is there: one made anew under the same name is another.
+    pub there: bool,
+}
+
+/// The central ledger of this connection's database; nothing where there is none.
+///
+/// # Errors
+/// As the statements' faults.
+pub async fn ledger(db: &mut Connection) -> Result<Vec<LedgerRow>, Fault> {
+    let query = "SELECT l.schema, l.folder, l.tenant, EXISTS (SELECT FROM pg_namespace n WHERE n.nspname = l.schema::name AND n.oid = l.oid) \
+        FROM labctl_ledger.schemas l ORDER BY 1, 2";
+    match db.all::<(String, String, String, bool)>("postgres:labctl_ledger", sqlx::query_as(query)).await {
+        Err(fault) if matches!(fault.code.as_str(), "42P01" | "3F000") => Ok(Vec::new()),
+        rows => Ok(rows?.into_iter().map(|(schema, folder, tenant, there)| LedgerRow { schema, folder, tenant, there }).collect()),
+    }
+}

@@ -76,5 +76,74 @@ async fn in_pool(cloud: &Cloud, whose: &Whose, pool: &str, groups: &mut Listing,
 }
 
 fn tenant(user: &UserType) -> Option<&str> {
-    user.attributes().iter().find(|a| a.name == "custom:tenant_id")?.value()
+    attribute(user, "custom:tenant_id")
+}
+
+fn attribute<'u>(user: &'u UserType, name: &str) -> Option<&'u str> {
+    user.attributes().iter().find(|a| a.name == name)?.value()
+}
+
+/// What comes in by a user pool, and carries no tags.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Login {
+    /// The pool.
+    pub pool: String,
+    /// `pool/name` or `pool/client`, as the registry has it on record.
+    pub id: String,
+    /// Who.
+    pub who: Who,
+}
+
+/// An application, or a person.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Who {
+    /// An app client.
+    Client {
+        /// Its name; other clients may have the same.
+        name: String,
+    },
+    /// A person.
+    User {
+        /// Their address, in lower case.
+        email: String,
+        /// `custom:tenant_id`: whose they say they are.
+        tenant: Option<String>,
+    },
+}
+
+/// App clients and people of these pools, page by page. A pool that is gone has none.
+///
+/// # Errors
+/// A pool that could not be asked.
+pub async fn logins(cloud: &Cloud, pools: &BTreeSet<String>) -> Result<Vec<Login>, Fault> {
+    let read = stream::iter(pools.clone()).map(|pool| async move { logins_of(cloud, &pool).await });
+    let found: Vec<Vec<Login>> = read.buffered(AT_ONCE).try_collect().await?;
+    Ok(found.into_iter().flatten().collect())
+}
+
+async fn logins_of(cloud: &Cloud, pool: &str) -> Result<Vec<Login>, Fault> {
+    let mut found = Vec::new();
+    let login = |name: &str, who| Login { pool: pool.to_owned(), id: format!("{pool}/{name}"), who };
+    let mut pages = cloud.cognito.list_user_pool_clients().user_pool_id(pool).max_results(60).into_paginator().send();
+    while let Some(page) = pages.next().await {
+        let page = match page {
+            Err(e) if is(&e, GONE) => return Ok(Vec::new()),
+            other => other.map_err(|e| fault("cognito-idp:ListUserPoolClients", e))?,
+        };
+        for client in page.user_pool_clients.unwrap_or_default() {
+            found.push(login(client.client_id().unwrap_or_default(), Who::Client { name: client.client_name().unwrap_or_default().to_owned() }));
+        }
+    }
+    let mut pages = cloud.cognito.list_users().user_pool_id(pool).into_paginator().send();
+    while let Some(page) = pages.next().await {
+        let page = match page {
+            Err(e) if is(&e, GONE) => return Ok(Vec::new()),
+            other => other.map_err(|e| fault("cognito-idp:ListUsers", e))?,
+        };
+        for user in page.users.unwrap_or_default() {
+            let who = Who::User { email: attribute(&user, "email").unwrap_or_default().to_lowercase(), tenant: tenant(&user).map(ToOwned::to_owned) };
+            found.push(login(user.username().unwrap_or_default(), who));
+        }
+    }
+    Ok(found)
 }

@@ -20,6 +20,8 @@ mod tagging;
 
 use std::collections::BTreeSet;
 
+pub use cognito::{Login, Who, logins};
+
 use chrono::{DateTime, Utc};
 use futures_util::future::{join_all, try_join_all};
 use serde::{Deserialize, Serialize};

@@ -1,7 +1,8 @@
 //! What an operator asks when something seems wrong: is everything well, and if not, what is it and what to do next? Changes nothing.
 //!
-//! * [`records`]: what the registry says of itself: locks, operations, runs, events, the audit trail, the clock.
+//! * [`records`]: what the registry says of itself: locks, operations, runs, events, the audit trail, secrets, the clock.
 //! * [`world`]: the registry against AWS and the databases, both ways, on the [`census`](crate::cloud::census) that a purge's proof uses.
+//! * [`logins`]: people and app clients of user pools, which carry no tags. [`ledgers`]: the rows of databases' central ledgers.
 //!
 //! # Guarantees
 //! Nothing is written anywhere: no lock is taken, databases are asked in read-only sessions. What could not be looked at is a finding of its
@@ -9,8 +10,11 @@
 //!
 //! # Caveats
 //! It finds what is lost, orphaned or doubled, not what differs in a setting: that is [`drift`](super::drift). A tenant that somebody works
-//! on is not compared.
+//! on is not compared. What bears no marks of this registry and is not on record is somebody else's here; docs/doctor.md says what else is not
+//! looked at.
 
+pub mod ledgers;
+pub mod logins;
 pub mod records;
 pub mod world;
 
@@ -72,6 +76,8 @@ pub enum Check {
     Events,
     /// The chain of the audit trail.
     Audit,
+    /// What looks like a password, in the registry.
+    Secrets,
     /// What is on record and not there.
     Lost,
     /// What is there and not on record.
@@ -95,6 +101,7 @@ impl fmt::Display for Check {
             Self::FleetRun => "fleet_run",
             Self::Events => "events",
             Self::Audit => "audit",
+            Self::Secrets => "secrets",
             Self::Lost => "lost",
             Self::Orphaned => "orphaned",
             Self::Doubled => "doubled",

@@ -1,4 +1,5 @@
-//! What the registry says of itself: locks of the dead, operations nobody is at, events nobody got, a broken trail, a wrong clock.
+//! What the registry says of itself: locks of the dead, operations nobody is at, events nobody got, a broken trail, a secret that got in, a
+//! wrong clock.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,6 +8,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use super::{Check, Finding, Severity};
 use crate::ops::error::OpError;
 use crate::ops::site::Site;
+use crate::registry::leaks::Leak;
 use crate::registry::outbox::{DeliveryStatus, EventFilter};
 use crate::registry::{LeaseInfo, OperationFilter, OperationStatus, RegistryError};
 
@@ -45,7 +47,19 @@ pub(super) async fn read(site: &Site, tenant: Option<&str>) -> Result<Vec<Findin
         let means = "somebody changed or removed what was written; rows before that one are as they were";
         findings.push(Finding::new(Severity::Error, Check::Audit, "audit trail", found, means).run("labctl audit verify"));
     }
+    findings.extend(site.registry.leaks(tenant).await?.iter().map(secret));
     Ok(findings)
+}
+
+/// Told without a word of the text itself.
+fn secret(leak: &Leak) -> Finding {
+    let what = format!("registry table {}{}", leak.table, leak.row.as_ref().map(|row| format!(", {row}")).unwrap_or_default());
+    let means = "whoever reads the registry, or a backup of it, has it: look at the row, change that secret, and find out who wrote it there";
+    let finding = Finding::new(Severity::Error, Check::Secrets, what, "a word in it is like the passwords labctl makes", means);
+    match &leak.tenant {
+        Some(tenant) => finding.of(tenant).run(format!("labctl tenant credentials rotate {tenant} --role all")),
+        None => finding,
+    }
 }
 
 /// Whether nobody is behind a lock any more, as far as can be told from this host.

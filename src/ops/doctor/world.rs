@@ -10,9 +10,11 @@ use std::sync::Arc;
 use futures_util::stream::{self, StreamExt};
 use serde::Deserialize;
 
+use super::ledgers::{self, Ledger};
+use super::logins::{self, Known};
 use super::records::abandoned;
 use super::{Check, Finding, Severity};
-use crate::cloud::census::{Found, Whose, of_each};
+use crate::cloud::census::{Found, Login, Whose, logins, of_each};
 use crate::cloud::tags::{ADDRESS, REGISTRY, TENANT};
 use crate::engine::fault::Fault;
 use crate::engine::kind::{Deletion, Observed, find};
@@ -21,12 +23,14 @@ use crate::kinds::{Cx, KINDS};
 use crate::ops::error::OpError;
 use crate::ops::site::Site;
 use crate::ops::survey::recorded;
-use crate::registry::{Resource, ResourceStatus};
-use crate::tenantdb::census::{Thing, in_database, on_server};
+use crate::registry::{Resource, ResourceStatus, TenantStatus};
+use crate::tenantdb::census::{LedgerRow, Thing, in_database, ledger, on_server};
 use crate::tenantdb::{Host, MAINTENANCE, system};
 
 /// Looks at single things, and connections to databases, in flight at once.
 const AT_ONCE: usize = 8;
+/// What the census calls a user pool.
+const POOL: &str = "user pool";
 
 /// What came of it.
 #[derive(Default)]
@@ -42,6 +46,10 @@ struct Lists {
     found: Vec<Found>,
     /// Database servers that could not be asked, by endpoint.
     silent: BTreeSet<String>,
+    /// App clients and people of labctl's pools.
+    logins: Vec<Login>,
+    /// Central ledgers.
+    ledgers: Vec<Ledger>,
 }
 
 /// Compares what is on record of all tenants, or of one, with what is there.
@@ -78,6 +86,15 @@ pub(super) async fn compare(site: &Site, tenant: Option<&str>) -> Result<Compare
             compared.findings.extend(stray(site, found, address, whose, &rows).await?);
         }
     }
+    let mut live = BTreeMap::new();
+    for id in logins::named(&lists.logins).into_iter().filter(|id| tenant.is_none_or(|t| t == id)) {
+        let there = site.registry.find_tenant(&id).await?.is_some_and(|t| t.status != TenantStatus::Purged);
+        live.insert(id, there);
+    }
+    let owners =
+        lists.found.iter().filter(|f| f.what == POOL).filter_map(|f| Some((f.id.clone(), f.address.as_ref()?.split('/').next()?.to_owned()))).collect();
+    compared.findings.extend(logins::compare(&lists.logins, &Known { owners: &owners, live: &live, rows: &rows }, tenant, &busy));
+    compared.findings.extend(ledgers::compare(&lists.ledgers, &site.registry_id.to_string(), tenant, &rows, &busy));
     Ok(compared)
 }
 
@@ -107,6 +124,8 @@ async fn list(site: &Site, cx: &Arc<Cx>, tenant: Option<&str>, rows: &[Resource]
         leftovers: false,
     };
     let (services, servers) = tokio::join!(of_each(&cx.cloud, &whose), databases(site, cx, rows));
+    let of_users = rows.iter().filter(|r| r.kind.starts_with("cognito_")).filter_map(|r| Some(r.id.as_deref()?.split('/').next()?.to_owned()));
+    let mut pools: BTreeSet<String> = of_users.chain(platform("user_pool_id")).collect();
     for (service, answer) in services {
         match answer {
             Err(fault) => compared.findings.push(unasked(service, &fault)),
@@ -118,9 +137,17 @@ async fn list(site: &Site, cx: &Arc<Cx>, tenant: Option<&str>, rows: &[Resource]
                         // Other teams' things are closed by design: what is ours among them was asked for by its id.
                         compared.findings.push(Finding { severity: Severity::Note, ..Finding::unseen(format!("{} {}", listing.service, listing.call), why) });
                     }
+                    pools.extend(listing.found.iter().filter(|f| f.what == POOL).map(|f| f.id.clone()));
                     lists.found.extend(listing.found);
                 }
             }
+        }
+    }
+    match logins(&cx.cloud, &pools).await {
+        Err(fault) => compared.findings.push(unasked("people and clients of user pools", &fault)),
+        Ok(found) => {
+            compared.things += found.len();
+            lists.logins = found;
         }
     }
     for (host, database, answer) in servers {
@@ -129,9 +156,11 @@ async fn list(site: &Site, cx: &Arc<Cx>, tenant: Option<&str>, rows: &[Resource]
                 compared.findings.push(unasked(&format!("database {database} of {}", host.endpoint), &fault));
                 lists.silent.insert(host.endpoint);
             }
-            Ok(things) => {
-                compared.things += things.len();
+            Ok((things, rows)) => {
+                compared.things += things.len() + rows.len();
                 lists.found.extend(things.iter().filter(|t| whose.owns("", &t.tags)).map(|t| found(t, &database)));
+                let schemas = things.into_iter().filter(|t| t.what == "schema").map(|t| (t.name, t.tags)).collect();
+                lists.ledgers.push(Ledger { endpoint: host.endpoint, database, rows, schemas });
             }
         }
     }
@@ -167,8 +196,11 @@ struct Shared {
     database: Option<String>,
 }
 
+/// What is in a database, and its central ledger.
+type Asked = (Vec<Thing>, Vec<LedgerRow>);
+
 /// Every server and database on record, and those that tenants share.
-async fn databases(site: &Site, cx: &Arc<Cx>, rows: &[Resource]) -> Vec<(Host, String, Result<Vec<Thing>, Fault>)> {
+async fn databases(site: &Site, cx: &Arc<Cx>, rows: &[Resource]) -> Vec<(Host, String, Result<Asked, Fault>)> {
     let mut places: BTreeMap<(String, String), (Host, bool)> = BTreeMap::new();
     let mut add = |host: &Host, database: &str, whole: bool| {
         places.entry((host.endpoint.clone(), database.to_owned())).or_insert_with(|| (host.clone(), whole));
@@ -193,7 +225,7 @@ async fn databases(site: &Site, cx: &Arc<Cx>, rows: &[Resource]) -> Vec<(Host, S
         async move {
             let answer = async {
                 let mut db = cx.admin(&host, &database).await?;
-                if whole { on_server(&mut db).await } else { in_database(&mut db).await }
+                if whole { Ok((on_server(&mut db).await?, Vec::new())) } else { Ok((in_database(&mut db).await?, ledger(&mut db).await?)) }
             };
             let answer = answer.await;
             (host, database, answer)
@@ -251,6 +283,14 @@ fn twice_on_record(rows: &[&Resource], findings: &mut Vec<Finding>) {
     }
 }
 
+/// Whether it is an earlier revision of the same task definition.
+fn is_before(revision: &str, recorded: &str) -> bool {
+    let parts = |arn: &str| {
+        arn.rsplit_once(':').filter(|(family, _)| family.contains(":task-definition/")).and_then(|(f, n)| Some((f.to_owned(), n.parse::<u64>().ok()?)))
+    };
+    matches!((parts(revision), parts(recorded)), (Some((a, n)), Some((b, m))) if a == b && n < m)
+}
+
 /// A thing that carries our marks and is not on record as what it says it is.
 async fn stray(site: &Site, found: &Found, address: &str, whose: &str, rows: &[Resource]) -> Result<Option<Finding>, OpError> {
     let on_record = rows.iter().find(|r| r.address.to_string() == address);
@@ -264,12 +304,14 @@ async fn stray(site: &Site, found: &Found, address: &str, whose: &str, rows: &[R
     match on_record.map(|r| r.id.as_deref()) {
         Some(None) => Ok(None),
         Some(Some(id)) if id == found.id || found.id.ends_with(id) => Ok(None),
+        // Revisions before the one on record are its history, which a service may be rolled back to.
+        Some(Some(id)) if is_before(&found.id, id) => Ok(None),
         Some(Some(id)) => Ok(Some(doubled(address, whose, &format!("{thing} carries its address, and on record is {id}")))),
         None => {
             let tenant = site.registry.find_tenant(whose).await?;
             let found = Finding::new(Severity::Warning, Check::Orphaned, &thing, format!("it says it is {address}, which is not on record"), "");
             Ok(Some(match tenant {
-                Some(t) if t.status != crate::registry::TenantStatus::Purged => {
+                Some(t) if t.status != TenantStatus::Purged => {
                     let means = "an earlier labctl, or a restored registry, has forgotten it: `tenant apply` takes it in if the tenant shall have it; else delete it by hand";
                     Finding { means: means.to_owned(), ..found }.of(whose).run(format!("labctl tenant plan {whose}"))
                 }
@@ -280,5 +322,19 @@ async fn stray(site: &Site, found: &Found, address: &str, whose: &str, rows: &[R
                 },
             }))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_earlier_revision_of_the_same_family_is_history() {
+        let arn = |family: &str, n: u32| format!("arn:aws:ecs:eu-central-1:1:task-definition/{family}:{n}");
+        assert!(is_before(&arn("a", 9), &arn("a", 10)));
+        assert!(!is_before(&arn("a", 10), &arn("a", 9)), "a later one was registered behind labctl's back");
+        assert!(!is_before(&arn("b", 9), &arn("a", 10)));
+        assert!(!is_before("arn:aws:x:1", "arn:aws:x:2"));
     }
 }

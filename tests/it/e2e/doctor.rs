@@ -121,6 +121,15 @@ async fn doctor_tells_of_the_dead_of_the_busy_and_of_what_nobody_got_and_its_adv
     let run = stopped["run"].as_str().unwrap().to_owned();
     world.ok(&run.split(' ').skip(1).collect::<Vec<_>>());
     assert_eq!(doctor(id), Vec::<Value>::new(), "after `{run}`");
+    let family = || async {
+        let cloud = world.cloud().await;
+        let all = cloud.ecs.list_task_definitions().into_paginator().items().send().collect::<Result<Vec<_>, _>>().await.unwrap();
+        all.into_iter().filter(|arn| arn.contains("doctor-clinic") && arn.contains("django")).count()
+    };
+    let (before, image) = (family().await, format!("123456789012.dkr.ecr.us-east-1.amazonaws.com/mate@sha256:{}", "a".repeat(64)));
+    world.ok(&["tenant", "deploy", id, "--service", "django", "--image", &image]);
+    assert_eq!(family().await, before + 1, "the former revision is kept");
+    assert_eq!(doctor(id), Vec::<Value>::new(), "what a service may be rolled back to is no double");
 
     let event = "INSERT INTO labctl.deliveries (event, receiver, tenant, sequence, status, attempts, error)
                  SELECT id, 'webhook/crm', tenant, sequence, 'dead', 12, 'HTTP 503' FROM labctl.events WHERE tenant = 'doctor-clinic'";
