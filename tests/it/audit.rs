@@ -10,8 +10,10 @@
 //! # Caveats
 //! It takes a still picture: nobody may work on the tenants in scope meanwhile. With [`Scope::Tenants`] only things whose name holds the
 //! tenant's id or subdomain, or that are on record, are read (all physical names hold one of them), so that it can be used in a sandbox
-//! with hundreds of other tests' tenants. The users whom a customer makes in a pool are the customer's.
+//! with hundreds of other tests' tenants. It takes it that nobody but labctl invites people: not for a tenant that plays the customer.
 
+#[path = "audit/arguments.rs"]
+pub mod arguments;
 #[path = "audit/aws.rs"]
 mod aws;
 #[path = "audit/definitions.rs"]
@@ -22,6 +24,8 @@ mod leaks;
 mod postgres;
 #[path = "audit/record.rs"]
 mod record;
+#[path = "audit/templates.rs"]
+pub mod templates;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -199,21 +203,34 @@ pub async fn audit_and_listen(world: &World, scope: Scope<'_>, heard: &[(&str, &
 }
 
 /// Kinds whose things can carry no tags.
-const UNTAGGED: [&str; 2] = ["cognito_user", "cognito_user_pool_client"];
+const UNTAGGED: [&str; 3] = ["cognito_user", "cognito_user_pool_client", "postgres_rows"];
+
+/// What things of that kind are called here.
+fn called(kind: &str) -> &'static str {
+    aws::KNOWN.iter().find(|(known, _)| *known == kind).unwrap_or_else(|| panic!("the auditor lists nothing of kind `{kind}`")).1
+}
+
+#[test]
+fn the_auditor_knows_every_kind_there_is_and_no_other() {
+    let known: Vec<&str> = aws::KNOWN.iter().map(|(kind, _)| *kind).collect();
+    let kinds: Vec<&str> = labctl::kinds::KINDS.iter().map(|k| k.name()).collect();
+    assert_eq!(known, kinds, "both are in the order of the alphabet");
+}
 
 fn lost(eye: &Eye<'_>, records: &[Record], things: &[Thing], verdict: &mut Verdict) {
     for record in records.iter().filter(|r| r.is_there()) {
         let id = record.id.as_deref().unwrap_or_default();
         let own = |t: &Thing| t.owner.as_ref().is_some_and(|o| o.address == record.address && o.registry == eye.registry && o.tenant == record.tenant);
-        let named: Vec<&Thing> = things.iter().filter(|t| t.id == id).collect();
-        if named.iter().any(|t| own(t) || (UNTAGGED.contains(&record.kind.as_str()) && t.of.as_deref().is_none_or(|of| of == record.tenant))) {
+        // Of one id may be a schema and a database.
+        let named: Vec<&Thing> = things.iter().filter(|t| t.id == id && t.what == called(&record.kind)).collect();
+        let untagged = UNTAGGED.contains(&record.kind.as_str());
+        if named.iter().any(|t| own(t) || (untagged && t.of.as_deref() == Some(&record.tenant))) {
             continue;
         }
         let elsewhere = things.iter().find(|t| own(t));
-        // Of one id may be a schema and a database: the one of another address is not it.
-        let strange = named.iter().find(|t| t.owner.as_ref().is_none_or(|o| o.address.split('/').nth(1) == Some(record.kind.as_str())));
-        let why = match (strange, elsewhere) {
+        let why = match (named.first(), elsewhere) {
             (_, Some(other)) => format!("on record as {id}, but it is {} that carries its address", other.id),
+            (Some(there), None) if untagged => format!("{id} is there, but it is of {:?}", there.of),
             (Some(there), None) => format!("{id} is there, but marked as {:?}", there.owner),
             (None, None) => format!("{id} is not there"),
         };
@@ -227,6 +244,7 @@ fn orphaned(eye: &Eye<'_>, records: &[Record], things: &[Thing], verdict: &mut V
         let on_record = |address: Option<&str>| {
             records.iter().any(|r| {
                 r.may_be_there()
+                    && called(&r.kind) == thing.what
                     && address.is_none_or(|a| a == r.address)
                     && r.id.as_deref().is_none_or(|id| id == thing.id)
                     && (address.is_some() || r.id.is_some())
@@ -265,8 +283,8 @@ fn doubled(eye: &Eye<'_>, records: &[Record], things: &[Thing], verdict: &mut Ve
         if let Some(owner) = thing.owner.as_ref().filter(|o| o.registry == eye.registry && eye.sees(&o.tenant)) {
             by_address.entry(owner.address.clone()).or_default().push(&thing.id);
         } else if let Some(tenant) = thing.of.as_deref().filter(|t| eye.sees(t)) {
-            // What carries no tags is doubled where two of one name are in one place.
-            let place = thing.id.split('/').next().unwrap_or_default();
+            // What carries no tags is doubled where two of one name are in one place; a person wherever they can sign in twice.
+            let place = if thing.what == "users" { "all pools" } else { thing.id.split('/').next().unwrap_or_default() };
             by_address.entry(format!("{tenant}: {} {} in {place}", thing.what, thing.name)).or_default().push(&thing.id);
         }
     }

@@ -1,37 +1,59 @@
 //! AWS's side: every service is listed whole; of what could be theirs the tags are read. What goes away while it is looked at is gone.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Debug;
 use std::pin::Pin;
 
 use aws_sdk_applicationautoscaling::types::ServiceNamespace;
 use aws_sdk_ecs::types::ServiceField;
 use aws_sdk_kms::types::KeyState;
+use aws_smithy_runtime_api::client::result::SdkError;
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use labctl::cloud::Cloud;
 
 use super::definitions::definitions;
 use super::{Eye, Owner, Record, Scope, Thing};
 
-/// Kinds that the listings here know.
-const KNOWN: &[&str] = &[
-    "cognito_access",
-    "cognito_group",
-    "cognito_user",
-    "cognito_user_pool",
-    "cognito_user_pool_client",
-    "ecs_service",
-    "ecs_task_definition",
-    "iam_role",
-    "kms_key",
-    "log_group",
-    "rds_cluster",
-    "rds_cluster_parameter_group",
-    "rds_instance",
-    "rds_parameter_group",
-    "s3_bucket",
-    "s3_prefix",
-    "scaling_target",
-    "secret",
+/// Each kind there is, and what its things are called here: a resource on record must be among these. A test holds it against the crate's own list.
+pub const KNOWN: &[(&str, &str)] = &[
+    ("cognito_access", "groups"),
+    ("cognito_group", "groups"),
+    ("cognito_user", "users"),
+    ("cognito_user_pool", "user pools"),
+    ("cognito_user_pool_client", "clients"),
+    ("ecs_service", "services"),
+    ("ecs_task_definition", "task definitions"),
+    ("iam_role", "roles"),
+    ("kms_key", "keys"),
+    ("log_group", "log groups"),
+    ("postgres_database", "databases"),
+    ("postgres_role", "database roles"),
+    ("postgres_rows", "rows"),
+    ("postgres_schema", "schemas"),
+    ("postgres_schema_version", "ledgers"),
+    ("rds_cluster", "database clusters"),
+    ("rds_cluster_parameter_group", "cluster parameter groups"),
+    ("rds_instance", "database instances"),
+    ("rds_parameter_group", "parameter groups"),
+    ("s3_bucket", "buckets"),
+    ("s3_prefix", "prefixes"),
+    ("scaling_target", "scaling targets"),
+    ("secret", "secrets"),
 ];
+
+/// The answer about one thing; none where it is gone meanwhile. Any other error would hide what it is about.
+pub(super) fn unless_gone<T, E: ProvideErrorMetadata + Debug, R: Debug>(answer: Result<T, SdkError<E, R>>) -> Option<T> {
+    match answer {
+        Ok(answer) => Some(answer),
+        Err(e) => {
+            let (code, message) = (e.code().unwrap_or_default(), e.message().unwrap_or_default());
+            // ECS says it of a task definition, S3 of a bucket or an object.
+            let gone = ["NotFound", "NoSuch"].iter().any(|w| code.contains(w)) || message.contains("Unable to describe task definition");
+            assert!(gone, "{code}: {message}: {e:?}");
+            None
+        }
+    }
+}
 
 pub(super) fn pairs<'a>(tags: impl Iterator<Item = (Option<&'a str>, Option<&'a str>)>) -> BTreeMap<String, String> {
     tags.filter_map(|(k, v)| Some((k?.to_owned(), v?.to_owned()))).collect()
@@ -56,7 +78,6 @@ pub(super) async fn list(cloud: &Cloud, eye: &Eye<'_>, records: &[Record]) -> Ve
         Box::pin(log_groups(cloud, eye)),
         Box::pin(keys(cloud, eye)),
         Box::pin(roles(cloud, eye)),
-        Box::pin(others(cloud, records)),
     ];
     futures_util::future::join_all(services).await.into_iter().flatten().collect()
 }
@@ -70,9 +91,11 @@ async fn buckets(cloud: &Cloud, eye: &Eye<'_>, records: &[Record]) -> Vec<Thing>
     }
     for name in names.iter().filter(|n| eye.near(n)) {
         let tags = match cloud.s3.get_bucket_tagging().bucket(name).send().await {
-            Ok(answer) => answer.tag_set.into_iter().map(|t| (t.key, t.value)).collect(),
-            Err(e) if e.as_service_error().and_then(|e| e.meta().code()) == Some("NoSuchTagSet") => BTreeMap::new(),
-            Err(_) => continue,
+            Err(e) if e.code() == Some("NoSuchTagSet") => BTreeMap::new(),
+            other => match unless_gone(other) {
+                Some(answer) => answer.tag_set.into_iter().map(|t| (t.key, t.value)).collect(),
+                None => continue,
+            },
         };
         found.push(thing("buckets", name, name, &tags));
     }
@@ -88,7 +111,7 @@ async fn buckets(cloud: &Cloud, eye: &Eye<'_>, records: &[Record]) -> Vec<Thing>
 /// One folder is one thing: its marker says whose it is. Objects without a marker are nobody's.
 async fn folders(cloud: &Cloud, eye: &Eye<'_>, bucket: &str, found: &mut Vec<Thing>) {
     let mut seen: BTreeMap<String, bool> = BTreeMap::new();
-    let mut pages = cloud.s3.list_object_versions().bucket(bucket).send().await.into_iter().collect::<Vec<_>>();
+    let mut pages: Vec<_> = unless_gone(cloud.s3.list_object_versions().bucket(bucket).send().await).into_iter().collect();
     while let Some(page) = pages.pop() {
         for (key, latest) in page.versions().iter().map(|v| (v.key(), v.is_latest() == Some(true))) {
             let (folder, rest) = key.and_then(|k| k.split_once('/')).unwrap_or((key.unwrap_or_default(), ""));
@@ -96,12 +119,12 @@ async fn folders(cloud: &Cloud, eye: &Eye<'_>, bucket: &str, found: &mut Vec<Thi
         }
         if page.is_truncated() == Some(true) {
             let next = cloud.s3.list_object_versions().bucket(bucket).set_key_marker(page.next_key_marker).set_version_id_marker(page.next_version_id_marker);
-            pages.extend(next.send().await);
+            pages.extend(unless_gone(next.send().await));
         }
     }
     for (folder, marked) in seen.into_iter().filter(|(folder, _)| matches!(eye.scope, Scope::Everything) || eye.sees(folder) || eye.near(folder)) {
         let mut tags = BTreeMap::new();
-        if marked && let Ok(answer) = cloud.s3.get_object_tagging().bucket(bucket).key(format!("{folder}/.keep")).send().await {
+        if marked && let Some(answer) = unless_gone(cloud.s3.get_object_tagging().bucket(bucket).key(format!("{folder}/.keep")).send().await) {
             tags = answer.tag_set.into_iter().map(|t| (t.key, t.value)).collect();
         }
         let mut found_one = thing("prefixes", &format!("s3://{bucket}/{folder}/"), "", &tags);
@@ -124,32 +147,32 @@ async fn pools(cloud: &Cloud, eye: &Eye<'_>, records: &[Record]) -> Vec<Thing> {
         if !(shared || eye.near(id) || eye.near(name) || entered.contains(id.as_str())) {
             continue;
         }
-        let Ok(answer) = cognito.describe_user_pool().user_pool_id(id).send().await else { continue };
+        let Some(answer) = unless_gone(cognito.describe_user_pool().user_pool_id(id).send().await) else { continue };
         let tags: BTreeMap<String, String> = answer.user_pool.and_then(|p| p.user_pool_tags).unwrap_or_default().into_iter().collect();
         let pool = thing("user pools", id, name, &tags);
         let tenant = pool.owner.as_ref().map(|o| o.tenant.clone());
         found.push(pool);
         let mut pages = cognito.list_user_pool_clients().user_pool_id(id).max_results(60).into_paginator().items().send();
-        while let Some(Ok(client)) = pages.next().await {
+        while let Some(client) = pages.next().await {
+            let client = client.unwrap();
             let id = format!("{id}/{}", client.client_id().unwrap_or_default());
             found.push(Thing { of: tenant.clone(), ..thing("clients", &id, client.client_name().unwrap_or_default(), &BTreeMap::new()) });
         }
         let mut pages = cognito.list_groups().user_pool_id(id).into_paginator().send();
-        while let Some(Ok(page)) = pages.next().await {
-            for group in page.groups.unwrap_or_default() {
+        while let Some(page) = pages.next().await {
+            for group in page.unwrap().groups.unwrap_or_default() {
                 let name = group.group_name.unwrap_or_default();
                 let tags = group.description.and_then(|d| serde_json::from_str(d.lines().last()?).ok()).unwrap_or_default();
                 found.push(thing("groups", &format!("{id}/{name}"), &name, &tags));
             }
         }
         let mut pages = cognito.list_users().user_pool_id(id).into_paginator().items().send();
-        while let Some(Ok(user)) = pages.next().await {
+        while let Some(user) = pages.next().await {
+            let user = user.unwrap();
             let of = |name: &str| user.attributes().iter().find(|a| a.name == name).and_then(|a| a.value.clone());
             let user_id = format!("{id}/{}", user.username().unwrap_or_default());
-            let tenant = of("custom:tenant_id");
-            // A live tenant's other users are its own affair; a purged one has none.
-            let live = tenant.as_ref().and_then(|t| eye.tenants.get(t)).is_some_and(|t| t.is_live());
-            let tenant = tenant.filter(|_| !live || eye.ids.contains(&user_id));
+            // In these worlds nobody but labctl invites people: also somebody of a tenant in use must be on record. Who says nothing is the pool's.
+            let tenant = of("custom:tenant_id").or_else(|| tenant.clone().filter(|_| !eye.ids.contains(&user_id)));
             found.push(Thing { of: tenant, ..thing("users", &user_id, &of("email").unwrap_or_default(), &BTreeMap::new()) });
         }
     }
@@ -161,7 +184,8 @@ async fn services(cloud: &Cloud, eye: &Eye<'_>) -> Vec<Thing> {
     for cluster in cloud.ecs.list_clusters().into_paginator().items().send().collect::<Result<Vec<_>, _>>().await.unwrap() {
         let mut arns = Vec::new();
         let mut pages = cloud.ecs.list_services().cluster(&cluster).max_results(100).into_paginator().items().send();
-        while let Some(Ok(arn)) = pages.next().await {
+        while let Some(arn) = pages.next().await {
+            let arn = arn.unwrap();
             arns.extend(eye.near(&arn).then_some(arn));
         }
         for ten in arns.chunks(10) {
@@ -184,7 +208,8 @@ async fn targets(cloud: &Cloud, eye: &Eye<'_>) -> Vec<Thing> {
         if !eye.near(&target.resource_id) {
             continue;
         }
-        let Ok(answer) = cloud.autoscaling.list_tags_for_resource().resource_arn(target.scalable_target_arn().unwrap_or_default()).send().await else {
+        let Some(answer) = unless_gone(cloud.autoscaling.list_tags_for_resource().resource_arn(target.scalable_target_arn().unwrap_or_default()).send().await)
+        else {
             continue;
         };
         found.push(thing("scaling targets", &target.resource_id, &target.resource_id, &answer.tags.unwrap_or_default().into_iter().collect()));
@@ -220,16 +245,18 @@ async fn databases(cloud: &Cloud) -> Vec<Thing> {
 async fn parameter_groups(cloud: &Cloud, eye: &Eye<'_>) -> Vec<Thing> {
     let mut named = Vec::new();
     let mut pages = cloud.rds.describe_db_parameter_groups().into_paginator().items().send();
-    while let Some(Ok(group)) = pages.next().await {
+    while let Some(group) = pages.next().await {
+        let group = group.unwrap();
         named.extend(group.db_parameter_group_name.zip(group.db_parameter_group_arn).map(|n| ("parameter groups", n)));
     }
     let mut pages = cloud.rds.describe_db_cluster_parameter_groups().into_paginator().items().send();
-    while let Some(Ok(group)) = pages.next().await {
+    while let Some(group) = pages.next().await {
+        let group = group.unwrap();
         named.extend(group.db_cluster_parameter_group_name.zip(group.db_cluster_parameter_group_arn).map(|n| ("cluster parameter groups", n)));
     }
     let mut found = Vec::new();
     for (what, (name, arn)) in named.into_iter().filter(|(_, (name, _))| eye.near(name) && !name.starts_with("default.")) {
-        let Ok(answer) = cloud.rds.list_tags_for_resource().resource_name(arn).send().await else { continue };
+        let Some(answer) = unless_gone(cloud.rds.list_tags_for_resource().resource_name(arn).send().await) else { continue };
         found.push(thing(what, &name, &name, &pairs(answer.tag_list().iter().map(|t| (t.key(), t.value())))));
     }
     found
@@ -260,7 +287,7 @@ async fn log_groups(cloud: &Cloud, eye: &Eye<'_>) -> Vec<Thing> {
             continue;
         }
         let arn = group.arn().unwrap_or_default().trim_end_matches(":*");
-        let Ok(answer) = cloud.logs.list_tags_for_resource().resource_arn(arn).send().await else { continue };
+        let Some(answer) = unless_gone(cloud.logs.list_tags_for_resource().resource_arn(arn).send().await) else { continue };
         found.push(thing("log groups", name, name, &answer.tags.unwrap_or_default().into_iter().collect()));
     }
     found
@@ -283,11 +310,11 @@ async fn keys(cloud: &Cloud, eye: &Eye<'_>) -> Vec<Thing> {
         if !(named.is_empty() || eye.ids.contains(&id) || named.iter().any(|n| eye.near(n))) {
             continue;
         }
-        let Ok(answer) = cloud.kms.describe_key().key_id(&id).send().await else { continue };
+        let Some(answer) = unless_gone(cloud.kms.describe_key().key_id(&id).send().await) else { continue };
         if answer.key_metadata.and_then(|k| k.key_state) == Some(KeyState::PendingDeletion) {
             continue;
         }
-        let Ok(answer) = cloud.kms.list_resource_tags().key_id(&id).send().await else { continue };
+        let Some(answer) = unless_gone(cloud.kms.list_resource_tags().key_id(&id).send().await) else { continue };
         let tags: BTreeMap<String, String> = answer.tags.unwrap_or_default().into_iter().map(|t| (t.tag_key, t.tag_value)).collect();
         let key = thing("keys", &id, "", &tags);
         if key.owner.is_some() {
@@ -312,31 +339,8 @@ async fn roles(cloud: &Cloud, eye: &Eye<'_>) -> Vec<Thing> {
         if !eye.near(&name) {
             continue;
         }
-        let Ok(answer) = cloud.iam.list_role_tags().role_name(&name).send().await else { continue };
+        let Some(answer) = unless_gone(cloud.iam.list_role_tags().role_name(&name).send().await) else { continue };
         found.push(thing("roles", &name, &name, &answer.tags.into_iter().map(|t| (t.key, t.value)).collect()));
-    }
-    found
-}
-
-/// What is on record of kinds that have no listing here, by the tagging API.
-async fn others(cloud: &Cloud, records: &[Record]) -> Vec<Thing> {
-    let unlisted = |r: &&Record| r.may_be_there() && !KNOWN.contains(&r.kind.as_str()) && !r.kind.starts_with("postgres_");
-    let unlisted: Vec<&Record> = records.iter().filter(unlisted).collect();
-    let mut found = Vec::new();
-    if unlisted.is_empty() {
-        return found;
-    }
-    let mut pages = cloud.tagging.get_resources().into_paginator().send();
-    while let Some(page) = pages.next().await {
-        for resource in page.unwrap().resource_tag_mapping_list() {
-            let arn = resource.resource_arn().unwrap_or_default();
-            let tags: BTreeMap<String, String> = resource.tags().iter().map(|t| (t.key.clone(), t.value.clone())).collect();
-            let owner = Owner::of(&tags);
-            let known = |r: &&&Record| owner.as_ref().is_some_and(|o| o.address == r.address) && r.id.as_deref().is_some_and(|id| arn.ends_with(id));
-            if let Some(record) = unlisted.iter().find(known) {
-                found.push(thing("others", record.id.as_deref().unwrap_or(arn), "", &tags));
-            }
-        }
     }
     found
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use aws_sdk_ecs::types::TaskDefinitionField;
 use labctl::cloud::Cloud;
 
-use super::aws::pairs;
+use super::aws::{pairs, unless_gone};
 
 /// A revision.
 pub struct Definition {
@@ -33,7 +33,8 @@ pub async fn definitions(cloud: &Cloud, near: impl Fn(&str) -> bool) -> Vec<Defi
         if !near(&arn) {
             continue;
         }
-        let Ok(answer) = cloud.ecs.describe_task_definition().task_definition(&arn).include(TaskDefinitionField::Tags).send().await else { continue };
+        let answer = cloud.ecs.describe_task_definition().task_definition(&arn).include(TaskDefinitionField::Tags).send().await;
+        let Some(answer) = unless_gone(answer) else { continue };
         let Some(definition) = answer.task_definition() else { continue };
         let family = definition.family().unwrap_or_default().to_owned();
         let tags = pairs(answer.tags().iter().map(|t| (t.key(), t.value())));

@@ -1,5 +1,5 @@
 //! Whether a secret is anywhere but in Secrets Manager: the real values are read from there and sought in every row of the registry, in every log
-//! and file of the sandbox, in what commands said, and in the argument lists of all processes.
+//! and file of the sandbox, and in what was heard: what commands said, and what [`Watch`](super::arguments::Watch) saw in argument lists.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -30,7 +30,8 @@ async fn values(world: &World, cloud: &Cloud, eye: &Eye<'_>) -> BTreeMap<String,
                 continue;
             }
             // Gone meanwhile, or on its way out: nobody can read it any more.
-            let Ok(value) = cloud.secrets.get_secret_value().secret_id(secret.arn().unwrap_or_default()).send().await else { continue };
+            let value = cloud.secrets.get_secret_value().secret_id(secret.arn().unwrap_or_default()).send().await;
+            let Some(value) = aws::unless_gone(value) else { continue };
             let text = value.secret_string.unwrap_or_default();
             match serde_json::from_str::<Value>(&text) {
                 Ok(Value::Object(fields)) => {
@@ -59,11 +60,6 @@ fn files(dir: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-fn arguments() -> String {
-    let lines = fs::read_dir("/proc").into_iter().flatten().flatten().filter_map(|e| fs::read(e.path().join("cmdline")).ok());
-    lines.map(|l| String::from_utf8_lossy(&l).replace('\0', " ") + "\n").collect()
-}
-
 pub(super) async fn seek(world: &World, cloud: &Cloud, registry: &mut PgConnection, eye: &Eye<'_>, heard: &[(&str, &str)], verdict: &mut Verdict) {
     let secrets = values(world, cloud, eye).await;
     let folder = tempfile::tempdir().unwrap();
@@ -79,7 +75,6 @@ pub(super) async fn seek(world: &World, cloud: &Cloud, registry: &mut PgConnecti
         let rows: Vec<String> = sqlx::query_scalar(AssertSqlSafe(format!("SELECT t::text FROM labctl.{table} t"))).fetch_all(&mut *registry).await.unwrap();
         write(format!("registry table {table}"), &rows.join("\n"));
     }
-    write("the argument lists".to_owned(), &arguments());
     for (name, text) in heard {
         write((*name).to_owned(), text);
     }
@@ -87,7 +82,7 @@ pub(super) async fn seek(world: &World, cloud: &Cloud, registry: &mut PgConnecti
     files(world.dir(), &mut found);
     places.extend(found.into_iter().map(|path| (path.clone(), format!("the file {}", path.strip_prefix(world.dir()).unwrap_or(&path).display()))));
     (verdict.secrets, verdict.places) = (secrets.len(), places.len());
-    for (path, value) in grep(secrets.keys(), places.iter().map(|(path, _)| path)) {
+    for (path, value) in grep(secrets.keys(), places.iter().map(|(path, _)| path.as_path()).collect()) {
         let place = places.iter().find(|(p, _)| *p == path).map_or("somewhere", |(_, name)| name);
         let whose = secrets.get(&value).map_or("?", String::as_str);
         verdict.add(Wrong::Leaked, place, format!("it holds the secret value of {whose}"));
@@ -96,18 +91,44 @@ pub(super) async fn seek(world: &World, cloud: &Cloud, registry: &mut PgConnecti
 
 /// Which of these texts stand in which of these files. The texts go in by a pipe, so that they are in no argument list; in a row of the registry
 /// JSON may have escaped a character, which those of generated passwords never need.
-fn grep<'a>(texts: impl Iterator<Item = &'a String>, files: impl Iterator<Item = &'a PathBuf>) -> Vec<(PathBuf, String)> {
-    let mut child = Command::new("grep")
-        .args(["-a", "-o", "-H", "--null", "-F", "-f", "-", "-s", "--"])
-        .args(files)
-        .env("LC_ALL", "C")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
+fn grep<'a>(texts: impl Iterator<Item = &'a String>, mut files: Vec<&Path>) -> Vec<(PathBuf, String)> {
     let lines: String = texts.map(|t| format!("{t}\n")).collect();
-    child.stdin.take().unwrap().write_all(lines.as_bytes()).unwrap();
-    let output = child.wait_with_output().unwrap();
-    let text = String::from_utf8(output.stdout).unwrap();
-    text.lines().filter_map(|line| line.split_once('\0')).map(|(path, value)| (PathBuf::from(path), value.to_owned())).collect()
+    assert!(!lines.is_empty(), "nothing to look for");
+    // A file that goes away while it is looked at is looked at no more; whatever else cannot be read might hold a secret.
+    for _ in 0..5 {
+        let mut child = Command::new("grep")
+            .args(["-a", "-o", "-H", "--null", "-F", "-f", "-", "--"])
+            .args(&files)
+            .env("LC_ALL", "C")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        child.stdin.take().unwrap().write_all(lines.as_bytes()).unwrap();
+        let output = child.wait_with_output().unwrap();
+        let before = files.len();
+        files.retain(|file| file.exists());
+        match output.status.code() {
+            Some(0 | 1) => {
+                let text = String::from_utf8(output.stdout).unwrap();
+                return text.lines().filter_map(|line| line.split_once('\0')).map(|(path, value)| (PathBuf::from(path), value.to_owned())).collect();
+            }
+            _ => assert!(files.len() < before, "grep could not look everywhere: {}", String::from_utf8_lossy(&output.stderr)),
+        }
+    }
+    panic!("files go away faster than they can be looked at");
+}
+
+#[test]
+fn grep_finds_what_is_there_and_an_error_is_no_pass() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, text) = (folder.path().join("log"), "a-secret-text".to_owned());
+    fs::write(&file, "with a-secret-text in it\n").unwrap();
+    let gone = folder.path().join("gone");
+    assert_eq!(grep([&text].into_iter(), vec![gone.as_path(), file.as_path()]), [(file.clone(), text.clone())]);
+    assert!(grep([&"another text".to_owned()].into_iter(), vec![file.as_path()]).is_empty());
+    // A folder is there and is no text: grep says 2.
+    let unreadable = std::panic::catch_unwind(|| grep([&text].into_iter(), vec![folder.path()]));
+    assert!(unreadable.is_err());
 }

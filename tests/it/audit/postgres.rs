@@ -105,6 +105,18 @@ async fn in_database(db: &mut PgConnection, database: &str, eye: &Eye<'_>, serve
         };
         server.ledgers.push(Ledger { database: database.to_owned(), schema: schema.clone(), own, central: rows });
     }
+    let shared: Vec<String> = sqlx::query_scalar(
+        "SELECT n.nspname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relname = 'labctl_row_roles' AND c.relkind = 'r'",
+    )
+    .fetch_all(&mut *db)
+    .await
+    .unwrap();
+    for schema in shared {
+        let sql = format!("SELECT DISTINCT tenant FROM \"{}\".labctl_row_roles WHERE registry IS NULL OR registry = $1", schema.replace('"', "\"\""));
+        let tenants: Vec<String> = sqlx::query_scalar(AssertSqlSafe(sql)).bind(&eye.registry).fetch_all(&mut *db).await.unwrap();
+        let rows = tenants.into_iter().map(|t| Thing { what: "rows", id: format!("{database}.{schema}/{t}"), name: t.clone(), owner: None, of: Some(t) });
+        server.things.extend(rows);
+    }
     for (schema, central) in central {
         server.ledgers.push(Ledger { database: database.to_owned(), schema, own: None, central });
     }

@@ -17,10 +17,6 @@ pub(super) struct Tenant {
 }
 
 impl Tenant {
-    pub fn is_live(&self) -> bool {
-        self.status != "purged"
-    }
-
     /// What the names of its things hold.
     pub fn words(&self) -> Vec<String> {
         let mut words: Vec<String> = [&self.id, &self.subdomain].into_iter().flat_map(|w| [w.clone(), w.replace('-', "_")]).collect();

@@ -1,26 +1,29 @@
 //! No password stands anywhere but in Secrets Manager.
 
-use std::collections::BTreeSet;
 use std::fs;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::Value;
 use sqlx::AssertSqlSafe;
 
-use super::fixture::{blocking, shared};
+use super::fixture::{World, shared};
+use crate::audit::arguments::{self, Watch};
 
-/// Command lines of all processes, as anybody on the machine sees them, until told to stop.
-fn command_lines(stop: &AtomicBool) -> BTreeSet<String> {
-    let mut seen = BTreeSet::new();
-    while !stop.load(Ordering::Relaxed) {
-        for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
-            if let Ok(line) = fs::read(entry.path().join("cmdline")) {
-                seen.insert(String::from_utf8_lossy(&line).replace('\0', " "));
+/// What is secret in Secrets Manager: (whose, the value).
+async fn secrets(world: &World) -> Vec<(String, String)> {
+    let cloud = world.cloud().await;
+    let mut found: Vec<(String, String)> = world.passwords().into_iter().collect();
+    let mut pages = cloud.secrets.list_secrets().into_paginator().send();
+    while let Some(page) = pages.next().await {
+        for secret in page.unwrap().secret_list.unwrap_or_default() {
+            let name = secret.name.unwrap();
+            let text = cloud.secrets.get_secret_value().secret_id(secret.arn.unwrap()).send().await.unwrap().secret_string.unwrap();
+            let Ok(Value::Object(values)) = serde_json::from_str::<Value>(&text) else { panic!("{name} is no object") };
+            for key in ["password", "secret_key"] {
+                found.extend(values.get(key).map(|v| (format!("{name} {key}"), v.as_str().unwrap().to_owned())));
             }
         }
-        std::thread::sleep(std::time::Duration::from_millis(10));
     }
-    seen
+    found
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -30,8 +33,7 @@ async fn no_password_is_in_registry_logs_words_or_process_list() {
     for sql in ["ALTER SYSTEM SET log_statement = 'all'", "ALTER SYSTEM SET log_min_duration_statement = 0", "SELECT pg_reload_conf()"] {
         sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut admin).await.unwrap();
     }
-    static STOP: AtomicBool = AtomicBool::new(false);
-    let watcher = blocking(|| command_lines(&STOP));
+    let watch = Watch::start();
     let mut said = String::new();
     for (id, stack, tier, verbose) in [("hush-lab", "labcloud", "enterprise", "-vv"), ("hush-clinic", "mate", "standard", "-vvv")] {
         let spec = world.spec(id, stack, tier);
@@ -46,22 +48,24 @@ async fn no_password_is_in_registry_logs_words_or_process_list() {
             said += &world.ok(&["operation", "show", &operation["number"].to_string(), "-o", "json"]).out;
         }
     }
-    STOP.store(true, Ordering::Relaxed);
-    let processes: String = watcher.await.unwrap().into_iter().collect::<Vec<_>>().join("\n");
-    assert!(processes.contains("hush-lab.toml"), "the create itself was not seen in the process list");
-
-    let cloud = world.cloud().await;
-    let mut passwords: Vec<(String, String)> = world.passwords().into_iter().collect();
-    let mut pages = cloud.secrets.list_secrets().into_paginator().send();
-    while let Some(page) = pages.next().await {
-        for secret in page.unwrap().secret_list.unwrap_or_default() {
-            let name = secret.name.unwrap();
-            let text = cloud.secrets.get_secret_value().secret_id(secret.arn.unwrap()).send().await.unwrap().secret_string.unwrap();
-            let Ok(Value::Object(values)) = serde_json::from_str::<Value>(&text) else { panic!("{name} is no object") };
-            for key in ["password", "secret_key"] {
-                passwords.extend(values.get(key).map(|v| (format!("{name} {key}"), v.as_str().unwrap().to_owned())));
-            }
-        }
+    let mut passwords = secrets(world).await;
+    let before = passwords.len();
+    for line in
+        [["credentials", "rotate", "hush-clinic", "--role=all", "--grace=0", "-vvv"].as_slice(), &["psql", "hush-clinic", "--", "-Atc", "SELECT pg_sleep(0.5)"]]
+    {
+        let run = world.ok(&[&["tenant"][..], line].concat());
+        said += &(run.out + &run.err);
+    }
+    // The new ones; those of before stay worth looking for.
+    passwords.extend(secrets(world).await.into_iter().filter(|new| !passwords.contains(new)).collect::<Vec<_>>());
+    let new: Vec<&str> = passwords[before..].iter().map(|p| p.0.as_str()).filter(|name| name.contains("hush-clinic")).collect();
+    assert_eq!(new.len(), 3, "the rotation made a new password for each part: {new:?}");
+    arguments::tell("planted-in-an-argument");
+    let processes = watch.seen();
+    for seen in
+        ["hush-lab.toml", "credentials rotate hush-clinic", "tenant psql hush-clinic", "--set=ON_ERROR_STOP=1 -Atc SELECT pg_sleep", "planted-in-an-argument"]
+    {
+        assert!(processes.contains(seen), "`{seen}` was not seen in the process list");
     }
     for wanted in ["hush-lab-sandbox/app", "hush-lab-sandbox/migrate", "hush-lab-sandbox/readonly", "hush-clinic-sandbox/django", "rds!"] {
         assert!(passwords.iter().any(|(name, _)| name.contains(wanted)), "{wanted} is not among {:?}", passwords.iter().map(|p| &p.0).collect::<Vec<_>>());
