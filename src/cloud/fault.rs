@@ -1,7 +1,9 @@
 //! `SdkError` → [`Fault`]: whether an AWS call took effect, decided here and nowhere else.
 
+use aws_smithy_runtime_api::client::interceptors::context::InterceptorContext;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
+use aws_smithy_runtime_api::client::retries::classifiers::{ClassifyRetry, RetryAction};
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
 use crate::engine::fault::Fault;
@@ -42,6 +44,24 @@ const QUOTA: &[&str] = &[
     "StorageQuotaExceeded",
     "TooManyBuckets",
 ];
+
+/// Keeps the SDK from repeating a call that a quota refuses: it takes `LimitExceededException` for throttling.
+#[derive(Debug)]
+pub(super) struct NotForQuotas;
+
+impl ClassifyRetry for NotForQuotas {
+    fn classify_retry(&self, context: &InterceptorContext) -> RetryAction {
+        let refusal = context.response().filter(|r| r.status().as_u16() >= 400);
+        let said = refusal.and_then(|r| r.body().bytes()).map(String::from_utf8_lossy).unwrap_or_default();
+        // Every protocol has the code in the body, as a word of its own.
+        let quota = said.split(|c: char| !c.is_ascii_alphanumeric()).any(|word| QUOTA.contains(&word));
+        if quota { RetryAction::RetryForbidden } else { RetryAction::NoActionIndicated }
+    }
+
+    fn name(&self) -> &'static str {
+        "not for quotas"
+    }
+}
 
 /// Turns a failed call into a [`Fault`]. `call` is `service:Operation`.
 pub fn fault<E>(call: &str, error: SdkError<E, HttpResponse>) -> Fault

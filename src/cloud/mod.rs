@@ -79,7 +79,7 @@ macro_rules! clients {
         impl Clients {
             fn new(config: &SdkConfig, calls: &Arc<Calls>) -> Self {
                 Self { $($field: $krate::Client::from_conf(
-                    $krate::config::Builder::from(config).interceptor(calls::Counter(calls.clone())).build(),
+                    $krate::config::Builder::from(config).interceptor(calls::Counter(calls.clone())).retry_classifier(fault::NotForQuotas).build(),
                 ),)* }
             }
         }
@@ -175,7 +175,11 @@ impl Cloud {
         let once = config.clone().into_builder().retry_config(RetryConfig::disabled()).build();
         let s3 = |config: &SdkConfig| {
             aws_sdk_s3::Client::from_conf(
-                aws_sdk_s3::config::Builder::from(config).interceptor(calls::Counter(calls.clone())).force_path_style(custom_endpoint).build(),
+                aws_sdk_s3::config::Builder::from(config)
+                    .interceptor(calls::Counter(calls.clone()))
+                    .retry_classifier(fault::NotForQuotas)
+                    .force_path_style(custom_endpoint)
+                    .build(),
             )
         };
         Self {
