@@ -41,6 +41,13 @@ pub enum Fault {
     Refusal(&'static str),
 }
 
+impl Fault {
+    /// Whether it comes after the effect.
+    pub fn is_after(self) -> bool {
+        matches!(self, Self::ErrorAfter | Self::Timeout | Self::Reset | Self::Malformed)
+    }
+}
+
 /// A call that came by.
 #[derive(Debug, Clone)]
 pub struct Heard {
@@ -50,6 +57,16 @@ pub struct Heard {
     pub said: String,
     /// What became of it, where that was not left to the service.
     pub fault: Option<Fault>,
+    /// The HTTP status the service answered a call with that met a fault, whatever the caller heard; none where it was not asked, or did
+    /// not answer.
+    pub answered: Option<u16>,
+}
+
+impl Heard {
+    /// Whether a fault that is to come after the effect came after one: to a look, that it was answered is enough.
+    fn took_effect(&self) -> bool {
+        self.answered.is_some_and(|status| (200..300).contains(&status) || speech::reads(&self.call))
+    }
 }
 
 #[derive(Debug)]
@@ -122,19 +139,32 @@ impl Faults {
         self.heard().into_iter().filter(|h| !speech::reads(&h.call)).collect()
     }
 
-    /// How many calls met a fault.
-    pub fn struck(&self) -> usize {
-        self.book.lock().unwrap().heard.iter().filter(|h| h.fault.is_some()).count()
+    /// The calls that met a fault. One that is to come after the effect and came without it was another fault than the test's: it fails.
+    pub fn struck(&self) -> Vec<Heard> {
+        let struck: Vec<Heard> = self.heard().into_iter().filter(|h| h.fault.is_some()).collect();
+        for heard in struck.iter().filter(|h| h.fault.is_some_and(Fault::is_after)) {
+            let answered = heard.answered.map_or("did not answer".to_owned(), |status| format!("answered {status}"));
+            assert!(heard.took_effect(), "{} did not take effect before {:?}: the service {answered}", heard.call, heard.fault);
+        }
+        struck
     }
 
-    /// Notes a call and says what is to become of it.
-    fn note(&self, call: &str, said: String) -> Option<Fault> {
+    /// Notes what the service answered to call number `at` of the list.
+    fn note_answer(&self, at: usize, status: u16) {
+        // Forgotten since, where a call outlives its test's part.
+        if let Some(heard) = self.book.lock().unwrap().heard.get_mut(at) {
+            heard.answered = Some(status);
+        }
+    }
+
+    /// Notes a call, and says its number in the list and what is to become of it.
+    fn note(&self, call: &str, said: String) -> (usize, Option<Fault>) {
         let mut book = self.book.lock().unwrap();
         let nth = *book.counts.entry(call.to_owned()).and_modify(|n| *n += 1).or_insert(1);
         let planned = book.planned.iter().find(|p| p.call == call && (p.first..=p.last).contains(&nth)).map(|p| p.fault);
         let fault = if book.only_reads && !speech::reads(call) { Some(Fault::Refusal("AccessDeniedException")) } else { planned };
-        book.heard.push(Heard { call: call.to_owned(), said, fault });
-        fault
+        book.heard.push(Heard { call: call.to_owned(), said, fault, answered: None });
+        (book.heard.len() - 1, fault)
     }
 }
 
@@ -150,33 +180,36 @@ impl HttpConnector for Faults {
         HttpConnectorFuture::new(async move {
             let speech = Speech::of(&request);
             match this.note(&speech.call, speech.said.clone()) {
-                None => this.next.call(request).await,
-                Some(fault) => strike(fault, &speech, request, &this.next).await,
+                (_, None) => this.next.call(request).await,
+                (at, Some(fault)) => this.strike(at, fault, &speech, request).await,
             }
         })
     }
 }
 
-async fn strike(fault: Fault, speech: &Speech, request: HttpRequest, next: &SharedHttpConnector) -> Result<HttpResponse, ConnectorError> {
-    match fault {
-        Fault::Latency(pause) => {
-            tokio::time::sleep(pause).await;
-            return next.call(request).await;
+impl Faults {
+    async fn strike(&self, at: usize, fault: Fault, speech: &Speech, request: HttpRequest) -> Result<HttpResponse, ConnectorError> {
+        match fault {
+            Fault::Latency(pause) => {
+                tokio::time::sleep(pause).await;
+                return self.next.call(request).await;
+            }
+            Fault::Throttle => return Ok(speech.throttle()),
+            Fault::ErrorBefore => return Ok(speech.internal()),
+            Fault::Refusal(code) => return Ok(speech.refusal(code)),
+            Fault::ErrorAfter | Fault::Timeout | Fault::Reset | Fault::Malformed => {}
         }
-        Fault::Throttle => return Ok(speech.throttle()),
-        Fault::ErrorBefore => return Ok(speech.internal()),
-        Fault::Refusal(code) => return Ok(speech.refusal(code)),
-        Fault::ErrorAfter | Fault::Timeout | Fault::Reset | Fault::Malformed => {}
+        // Read to its end: only then is the effect certain. That there was one is asked by `struck`, in the test's own task: a panic
+        // here would be one of the proxy's, which nobody hears.
+        let reply = speech::read(self.next.call(request).await?).await?;
+        self.note_answer(at, reply.0.status().as_u16());
+        Ok(match fault {
+            Fault::Timeout => return Err(ConnectorError::timeout("no answer, by a test".into())),
+            Fault::Reset => return Err(ConnectorError::io("connection reset by peer, by a test".into())),
+            Fault::Malformed => speech::spoilt(reply.0),
+            _ => speech.internal(),
+        })
     }
-    // Read to its end: only then is the effect certain.
-    let reply = speech::read(next.call(request).await?).await?;
-    assert!(reply.0.status().is_success() || speech::reads(&speech.call), "{} did not take effect: {:?}", speech.call, String::from_utf8_lossy(&reply.1));
-    Ok(match fault {
-        Fault::Timeout => return Err(ConnectorError::timeout("no answer, by a test".into())),
-        Fault::Reset => return Err(ConnectorError::io("connection reset by peer, by a test".into())),
-        Fault::Malformed => speech::spoilt(reply.0),
-        _ => speech.internal(),
-    })
 }
 
 /// A response with this body.
@@ -186,4 +219,42 @@ fn respond(status: u16, headers: &[(&'static str, String)], body: Vec<u8>) -> Ht
         response.headers_mut().insert(*name, value.clone());
     }
     response
+}
+
+/// What stands behind a proxy in its own test: it answers with this status, or not at all.
+#[derive(Debug, Clone)]
+struct Answers(Option<u16>);
+
+impl HttpConnector for Answers {
+    fn call(&self, _: HttpRequest) -> HttpConnectorFuture {
+        let gone = || ConnectorError::io("nobody is there, by a test".into());
+        HttpConnectorFuture::ready(self.0.map(|status| respond(status, &[], b"{}".to_vec())).ok_or_else(gone))
+    }
+}
+
+/// Every "after the effect" of the tests with the real binary rests on this: the proxy's own tasks cannot fail a test.
+#[tokio::test]
+async fn a_fault_after_an_effect_fails_the_test_where_there_was_no_effect() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    for fault in [Fault::ErrorAfter, Fault::Timeout, Fault::Reset, Fault::Malformed] {
+        let rows = [
+            ("CreateThing", Some(200), true),
+            ("CreateThing", Some(400), false),
+            ("CreateThing", Some(500), false),
+            ("CreateThing", None, false),
+            ("DescribeThing", Some(400), true),
+            ("DescribeThing", None, false),
+        ];
+        for (operation, answer, fine) in rows {
+            let proxy = proxy::Proxy::of("http://127.0.0.1:9", Faults::before(SharedHttpConnector::new(Answers(answer)))).await;
+            proxy.faults.always(&format!("unsigned:{operation}"), fault);
+            let mut client = tokio::net::TcpStream::connect(proxy.endpoint_url.trim_start_matches("http://")).await.unwrap();
+            client.write_all(format!("POST / HTTP/1.1\r\nx-amz-target: Things.{operation}\r\ncontent-length: 2\r\n\r\n{{}}").as_bytes()).await.unwrap();
+            // A time-out's connection stays open, and silent.
+            let _ = tokio::time::timeout(Duration::from_millis(200), client.read(&mut [0; 4096])).await;
+            assert_eq!(proxy.faults.heard().len(), 1, "it was heard");
+            let struck = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| proxy.faults.struck().len()));
+            assert_eq!(struck.ok(), fine.then_some(1), "{operation}, {fault:?} after {answer:?}");
+        }
+    }
 }

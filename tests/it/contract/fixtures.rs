@@ -12,8 +12,12 @@ use crate::world::world;
 pub enum Says {
     /// The ownership tags stand in the create call, whole or as the last line of a description.
     Address,
-    /// The kind has no place for them: this text in the create call, documented with the kind, must do.
+    /// The kind has no place for them: this text in the create call, documented with the kind, must do. It names the tenant, and no
+    /// registry: another one's tenant of that id is nobody else to it.
     Words(String),
+    /// Nor for that: it is made within a thing that is marked, which this text in the create call names. In what is not this tenant's, create
+    /// refuses.
+    Within(String),
     /// A comment written in the transaction that makes the thing.
     Transaction,
 }
@@ -54,7 +58,8 @@ pub async fn fresh(kind: &str, stage: &Stage) -> Option<Fixture> {
         }
         "cognito_user" => {
             let pool = pool(stage, t).await;
-            let found = fixture(t, kind, person(t, &pool, "trial", t), person(t, &pool, "standard", t), Says::Words(t.to_owned()))?;
+            let says = Says::Words(json!({"Name": "custom:tenant_id", "Value": t}).to_string());
+            let found = fixture(t, kind, person(t, &pool, "trial", t), person(t, &pool, "standard", t), says)?;
             Some(Fixture { theirs: Some(person(t, &pool, "trial", "somebody-else")), ..found })
         }
         "cognito_user_pool" => {
@@ -63,8 +68,9 @@ pub async fn fresh(kind: &str, stage: &Stage) -> Option<Fixture> {
         }
         "cognito_user_pool_client" => {
             let pool = pool(stage, t).await;
-            let spec = |minutes: i32| json!({"pool_id": pool, "name": format!("portal-of-{t}"), "access_token_minutes": minutes});
-            fixture(t, kind, spec(60), spec(30), Says::Words(format!("portal-of-{t}")))
+            // A name that says nothing of the tenant: what marks it is the pool, which is the tenant's own.
+            let spec = |minutes: i32| json!({"pool_id": pool, "name": "portal", "access_token_minutes": minutes});
+            fixture(t, kind, spec(60), spec(30), Says::Within(format!("\"UserPoolId\":\"{pool}\"")))
         }
         "ecs_service" => {
             let (_, task) = stage.make(t, "ecs_task_definition", "main", tasks(t, "app:1")).await;

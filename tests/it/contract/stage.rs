@@ -18,6 +18,7 @@ use crate::world::world;
 
 /// What a kind is tried with.
 pub struct Stage {
+    connector: SharedHttpConnector,
     faults: Faults,
     /// What kinds reach the outside through, behind the faults.
     pub cx: Cx,
@@ -44,12 +45,12 @@ impl Stage {
         } else {
             (world.connector(), None)
         };
-        let faults = Faults::before(connector);
+        let faults = Faults::before(connector.clone());
         let cx = match &database {
             Some(_) => Server::cx_through(faults.client(), world.port(), library.clone()).await,
             None => Cx::aws_only(Cloud::connect(Reach { http_client: Some(faults.client()), ..world.reach() }).await),
         };
-        Self { faults, cx, database, library, steps, system, count: AtomicUsize::new(0) }
+        Self { connector, faults, cx, database, library, steps, system, count: AtomicUsize::new(0) }
     }
 
     /// A number nobody has had yet, for names.
@@ -61,6 +62,16 @@ impl Stage {
     pub fn faults(&self) -> &Faults {
         self.faults.forget();
         &self.faults
+    }
+
+    /// Faults of their own, and what reaches the outside through them: for what is to go on beside the rest.
+    pub async fn beside(&self) -> (Faults, Cx) {
+        let faults = Faults::before(self.connector.clone());
+        let cx = match &self.database {
+            Some(_) => Server::cx_through(faults.client(), world().port(), self.library.clone()).await,
+            None => Cx::aws_only(Cloud::connect(Reach { http_client: Some(faults.client()), ..world().reach() }).await),
+        };
+        (faults, cx)
     }
 
     /// The same with PostgreSQL behind this port.
