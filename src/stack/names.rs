@@ -310,10 +310,14 @@ mod tests {
         assert!(check(&parts("ab", "ab"), "role.").is_none());
     }
 
-    /// 1,500 tenants are 1,124,250 pairs. Half of their ids are made of the words that names are made of, where a clash would come from.
+    /// 1,600 tenants of four products, with subdomains of their own. Half of their ids are made of the words that names are made of, where a clash
+    /// would come from: products among them, so that product and id meet in the middle. Where they do, the registry refuses the second,
+    /// since both claim the name under one key (`registry/names.rs`); among those it lets in, which are more than a million pairs, no two
+    /// things of one service bear one name.
     #[test]
     fn of_a_million_pairs_of_tenants_none_share_a_name() {
-        const WORDS: [&str; 14] = ["a", "b", "aa", "lab", "owner", "app", "data", "pool", "tenant", "suspended", "mate", "production", "task", "1"];
+        const WORDS: [&str; 15] = ["a", "b", "x", "aa", "lab", "owner", "app", "data", "pool", "tenant", "suspended", "mate", "production", "task", "1"];
+        const PRODUCTS: [&str; 4] = ["mate", "mate-x", "mate-x-lab", "labcloud"];
         let mut seed = 0x9e37_79b9_7f4a_7c15_u64;
         let mut random = move |below: usize| {
             // xorshift64*: the same ids in every run.
@@ -322,36 +326,55 @@ mod tests {
             seed ^= seed >> 27;
             usize::try_from((seed.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) % below as u64).unwrap()
         };
-        let mut ids = BTreeSet::new();
-        while ids.len() < 1500 {
-            let parts: Vec<String> = (0..=random(4))
-                .map(|_| match random(2) {
-                    0 => WORDS[random(WORDS.len())].to_owned(),
-                    _ => (0..=random(5)).map(|_| char::from(b"abcxyz0189"[random(10)])).collect(),
+        let slugs = |random: &mut dyn FnMut(usize) -> usize| {
+            let mut slugs = BTreeSet::new();
+            while slugs.len() < 1600 {
+                let parts: Vec<String> = (0..=random(4))
+                    .map(|_| match random(2) {
+                        0 => WORDS[random(WORDS.len())].to_owned(),
+                        _ => (0..=random(5)).map(|_| char::from(b"abcxyz0189"[random(10)])).collect(),
+                    })
+                    .collect();
+                let slug = parts.join("-");
+                slugs.extend(crate::spec::rules::slug("id", &slug, crate::spec::rules::ID_MAX).is_ok().then_some(slug));
+            }
+            slugs.into_iter().collect::<Vec<_>>()
+        };
+        let ids = slugs(&mut random);
+        // Every other subdomain is the id of another tenant.
+        let (fresh, mut subdomains) = (slugs(&mut random), BTreeSet::new());
+        let (mut claimed, mut borne) = (std::collections::BTreeMap::new(), std::collections::BTreeMap::new());
+        let (mut let_in, mut met) = (0_usize, 0);
+        for (n, id) in ids.iter().enumerate() {
+            let subdomain = if n % 2 == 0 { &ids[(n + 7) % ids.len()] } else { &fresh[n] };
+            if !subdomains.insert(subdomain) {
+                continue;
+            }
+            let p = Parts { product: PRODUCTS[random(PRODUCTS.len())], ..parts(id, subdomain) };
+            let named: Vec<(String, String)> = keys()
+                .flat_map(|key| match key.strip_suffix("{part}") {
+                    Some(family) => ["owner", "migrate", "app", "data", "task"].map(|part| format!("{family}{part}")).to_vec(),
+                    None => vec![key.to_owned()],
                 })
-                .collect();
-            let id = parts.join("-");
-            ids.extend(crate::spec::rules::slug("id", &id, crate::spec::rules::ID_MAX).is_ok().then_some(id));
-        }
-        let mut borne: std::collections::BTreeMap<String, &str> = std::collections::BTreeMap::new();
-        for id in &ids {
-            let p = parts(id, id);
-            for key in keys().flat_map(|key| match key.strip_suffix("{part}") {
-                Some(family) => ["owner", "migrate", "app", "data", "task"].map(|part| format!("{family}{part}")).to_vec(),
-                None => vec![key.to_owned()],
-            }) {
                 // What tenants share bears one name for all of them.
-                if is_shared(&key) {
-                    continue;
-                }
-                let Some(Ok(name)) = check(&p, &key) else { continue };
+                .filter(|key| !is_shared(key))
+                .filter_map(|key| check(&p, &key)?.ok().map(|name| (key, name)))
+                .collect();
+            if named.iter().any(|claim| claimed.contains_key(claim)) {
+                met += 1;
+                continue;
+            }
+            claimed.extend(named.iter().cloned().map(|claim| (claim, id)));
+            let_in += 1;
+            for (key, name) in named {
                 // One tenant may use a name for several things; two of the same service are of one tenant.
                 let bearer = find(&key).map_or("", |(recipe, _)| recipe.rule.bearer);
                 let other = borne.insert(format!("{bearer} {name}"), id);
                 assert!(other.is_none_or(|other| other == id), "{bearer} `{name}` is of {id} and of {other:?}");
             }
         }
-        assert!(ids.len() * (ids.len() - 1) / 2 > 1_000_000 && borne.len() > 15_000, "{} names", borne.len());
+        assert!(let_in * (let_in - 1) / 2 > 1_000_000 && borne.len() > 15_000, "{let_in} tenants, {} names", borne.len());
+        assert!(met > 0, "no product and id met in the middle");
     }
 
     fn slug() -> impl Strategy<Value = String> {
