@@ -8,6 +8,8 @@ mod bad_specs;
 mod call_faults;
 #[path = "e2e/clinicx.rs"]
 mod clinicx;
+#[path = "e2e/clock.rs"]
+mod clock;
 #[path = "e2e/crash.rs"]
 mod crash;
 #[path = "e2e/create.rs"]
