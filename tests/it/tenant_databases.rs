@@ -30,6 +30,8 @@ pub mod tenant;
 mod tls;
 #[path = "tenant_databases/walls.rs"]
 mod walls;
+#[path = "tenant_databases/watch.rs"]
+pub mod watch;
 
 use server::{Server, texts};
 

@@ -13,6 +13,7 @@ use serde_json::Value;
 use sqlx::PgConnection;
 
 use super::fixture::{Running, World, blocking, connect, shared};
+use crate::tenant_databases::watch::{had, wanted};
 
 /// What a tenant's secret says now.
 async fn secret(arn: &str) -> BTreeMap<String, String> {
@@ -363,21 +364,12 @@ async fn every_login_has_its_limits_on_the_role_and_public_has_nothing() {
     for made in [a, b] {
         made.unwrap();
     }
-    for (id, database) in [("bound_lab", "shared"), ("bound_wide", "tenant_bound_wide")] {
+    for (id, database, tier) in [("bound_lab", "shared", "trial"), ("bound_wide", "tenant_bound_wide", "enterprise")] {
         let mut sup = shared().superuser(database).await;
         let schema = format!("tenant_{id}");
         for part in ["app", "readonly", "migrate"] {
             let role = format!("{schema}_{part}");
-            let (limit, settings): (i32, Vec<String>) =
-                sqlx::query_as("SELECT rolconnlimit, rolconfig FROM pg_roles WHERE rolname = $1").bind(&role).fetch_one(&mut sup).await.unwrap();
-            let mut names: Vec<&str> = settings.iter().filter_map(|s| s.split_once('=')).filter(|(_, v)| *v != "0").map(|(n, _)| n).collect();
-            names.retain(|n| *n != "default_transaction_read_only");
-            names.sort_unstable();
-            let idle: &[&str] = if part == "app" { &[] } else { &["idle_session_timeout"] };
-            let wanted: Vec<&str> =
-                ["idle_in_transaction_session_timeout"].iter().chain(idle).chain(&["lock_timeout", "search_path", "statement_timeout"]).copied().collect();
-            assert!(limit > 0, "{role}: {limit}");
-            assert_eq!(names, wanted, "{role}");
+            assert_eq!(had(&mut sup, &role).await, wanted("labcloud", tier, part, &schema), "{role}");
         }
         // What the migration role makes is nobody's but the tenant's, before anybody thinks of revoking.
         let migrate = secret(&arn(&id.replace('_', "-"), "migrate")).await;
