@@ -6,6 +6,7 @@
 mod environment;
 mod events;
 mod file;
+pub mod limits;
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -13,7 +13,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue, ValueDeserializer};
 
 use super::events::{self, Events, Webhook};
-use super::{Tls, nearest};
+use super::{Tls, limits, nearest};
 
 /// One thing that is wrong in a file, and where.
 #[derive(Debug, Clone)]
@@ -241,6 +241,9 @@ impl Reader {
             if let Some(DeValue::Table(registry)) = table.get("registry").map(Spanned::get_ref) {
                 self.unknown_keys::<RegistryTable>(registry, &format!("in [profiles.{label}.registry]"));
             }
+            for (span, message, hint) in limits::check(table) {
+                self.wrong(span, message, Some(hint));
+            }
         }
         let read = self.typed::<ProfileTable>(value, name.span())?;
         self.check(&read);
@@ -397,6 +400,23 @@ endpoint = "shared.example.org:5432"
         6: a call's time-out is 1 to 900 seconds
         12: `127.0.0.1` is not host:port
         ");
+    }
+
+    #[test]
+    fn a_limit_of_a_database_server_is_told_where_it_is_wrong() {
+        let with = |keys: &str| GOOD.replace("endpoint = \"shared.example.org:5432\"\n", &format!("endpoint = \"shared.example.org:5432\"\n{keys}\n"));
+        let file = parse(Path::new("labctl.toml"), &with("max_bytes = \"500GB\"\nmax_schemas = 5_000")).unwrap();
+        let server = &file.profiles["prod"].platform["databases"]["shared"];
+        assert_eq!((server["max_bytes"].as_str(), server["max_schemas"].as_i64()), (Some("500GB"), Some(5000)));
+        insta::assert_snapshot!(wrong(&with("max_bytes = \"plenty\"\nmax_schemas = 0\nmax_byte = 1")).join("\n"), @r#"
+        8: not a size (a whole number and kB, MB, GB or TB, in quotes: "500GB")
+        9: not a number of schemas (a whole number from 1 on, without quotes: 5000)
+        10: unknown limit `max_byte` of a database server (did you mean `max_bytes`?)
+        "#);
+        insta::assert_snapshot!(wrong(&with("max_bytes = 500\nmax_schemas = \"many\"")).join("\n"), @r#"
+        8: not a size (a whole number and kB, MB, GB or TB, in quotes: "500GB")
+        9: not a number of schemas (a whole number from 1 on, without quotes: 5000)
+        "#);
     }
 
     #[test]
