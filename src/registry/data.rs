@@ -7,21 +7,21 @@ use sqlx::types::Json;
 use super::error::Result;
 use super::{Registry, Tenant, TenantFilter};
 
-/// What one tenant has in PostgreSQL.
+/// What one tenant has in PostgreSQL, and the servers of its own.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 pub struct TenantData {
     /// Its row.
     pub tenant: Tenant,
     /// The modules it has, as its file says.
     pub modules: Vec<String>,
-    /// Its roles, schemas and databases that are ready.
+    /// Its roles, schemas, databases and servers that are ready.
     pub resources: Vec<DataResource>,
 }
 
 /// One of them.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 pub struct DataResource {
-    /// `postgres_role`, `postgres_rows`, `postgres_schema` or `postgres_database`.
+    /// `postgres_role`, `postgres_rows`, `postgres_schema`, `postgres_database`, `rds_instance` or `rds_cluster`.
     pub kind: String,
     /// Its name within tenant and kind.
     pub name: String,
@@ -39,7 +39,7 @@ impl Registry {
             "SELECT jsonb_build_object('tenant', to_jsonb(t), 'modules', coalesce(v.spec -> 'modules', '[]'),
                 'resources', coalesce((SELECT jsonb_agg(jsonb_build_object('kind', r.kind, 'name', r.name, 'spec', r.spec) ORDER BY r.position, r.address)
                                        FROM labctl.resources r
-                                       WHERE r.tenant = t.id AND r.status = 'ready' AND r.kind IN ('postgres_role', 'postgres_rows', 'postgres_schema', 'postgres_database')), '[]'))
+                                       WHERE r.tenant = t.id AND r.status = 'ready' AND r.kind IN ('postgres_role', 'postgres_rows', 'postgres_schema', 'postgres_database', 'rds_instance', 'rds_cluster')), '[]'))
              FROM labctl.tenants t JOIN labctl.revisions v ON v.tenant = t.id AND v.number = t.revision
              WHERE ($1::text IS NULL OR t.stack = $1) AND ($2::text IS NULL OR t.tier = $2)
                AND CASE WHEN $3::text IS NULL THEN t.status <> 'purged' ELSE t.status = $3 END

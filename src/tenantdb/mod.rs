@@ -14,8 +14,10 @@
 //! * [`census`]: everything on a server, with what its comment says of its owner.
 //! * [`row_security`]: row security as a second line in a schema of a tenant's own.
 //! * [`rls`]: row security for tables that tenants share; [`system`]: those tables, once per database, and who is admitted to them.
+//! * [`statements`]: those that are slow, where pg_stat_statements is there.
 //! * [`targets`] and [`Outcome`]: what a neighbour has by name, and statements that ought to be refused.
 //! * [`migrations`]: numbered SQL files, and the ledger of those applied.
+//! * [`transport`]: whether a server refuses logins without TLS.
 //! * [`watch`]: what servers and databases report of themselves.
 //!
 //! # Who owns what
@@ -44,8 +46,10 @@ pub mod rls;
 pub mod roles;
 pub mod row_security;
 pub mod schemas;
+pub mod statements;
 pub mod system;
 pub mod targets;
+pub mod transport;
 pub mod watch;
 
 use serde::{Deserialize, Serialize};

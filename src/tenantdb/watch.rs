@@ -1,4 +1,4 @@
-//! What a server and its databases report of themselves: sizes, sessions, locks, versions, slow statements. Never writes.
+//! What a server and its databases report of themselves: sizes, sessions, locks, versions. Never writes.
 //!
 //! One statement per server or database, whatever the number of tenants. The size of a schema is the sum over its relations, indexes and
 //! TOAST included; that of a shared database would be everybody's.
@@ -15,12 +15,10 @@ use sqlx::types::chrono::{DateTime, Utc};
 use super::connect::Connection;
 use super::migrations::ledger;
 use super::quote::{Ident, Literal};
-use crate::engine::fault::{Class, Fault};
+use crate::engine::fault::Fault;
 
 /// Ledgers read by one statement: each takes a place in the lock table until the statement has ended.
 const LEDGERS: usize = 200;
-/// Mean time from which a statement counts as slow, in milliseconds.
-const SLOW: i64 = 1000;
 
 /// A server as it is.
 #[derive(Debug, Clone, Default)]
@@ -187,33 +185,4 @@ pub async fn schemas(db: &mut Connection, version: i32, names: &[String]) -> Res
         }
     }
     Ok(all)
-}
-
-/// How many slow statements each role has run in this connection's database since its statistics began; `None` where pg_stat_statements
-/// is not there, or not to be read.
-///
-/// # Errors
-/// As the statements' faults.
-pub async fn slow_statements(db: &mut Connection) -> Result<Option<BTreeMap<String, i64>>, Fault> {
-    let found: Option<(String,)> = db
-        .optional(
-            "postgres:pg_extension",
-            sqlx::query_as(
-                "SELECT n.nspname::text FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace \
-                 WHERE e.extname = 'pg_stat_statements' AND has_schema_privilege(n.oid, 'USAGE')",
-            ),
-        )
-        .await?;
-    let Some((schema,)) = found else { return Ok(None) };
-    let sql = format!(
-        "SELECT r.rolname::text, count(*) FILTER (WHERE s.mean_exec_time >= {SLOW}) FROM {}.pg_stat_statements s JOIN pg_roles r ON r.oid = s.userid \
-         WHERE s.dbid = (SELECT oid FROM pg_database WHERE datname = current_database()) GROUP BY 1",
-        Ident::new(&schema)?
-    );
-    match db.select::<(String, i64)>("postgres:pg_stat_statements", sql).await {
-        Ok(rows) => Ok(Some(rows.into_iter().collect())),
-        // The extension is made, but the server was not started with its library.
-        Err(fault) if fault.class == Class::Refused => Ok(None),
-        Err(fault) => Err(fault),
-    }
 }

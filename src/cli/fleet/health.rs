@@ -10,11 +10,12 @@ use crate::cli::help::examples;
 use crate::cli::output::{Row, Sheet, View};
 use crate::cli::{Cli, CliError};
 use crate::ops::fleet_health::{self, Fleet, HostHealth, Warning};
+use crate::tenantdb::transport::Tls;
 
 /// Show how much of each database host is in use, and warn of what is nearly used up
 ///
-/// There is a warning for all of which 80 % or more is in use: a host's sessions and lock table, the sessions of a tenant's own database and
-/// of each tenant's logins. The exit code is 1 when there is a warning, or a host could not be asked; the rest is shown in any case.
+/// There is a warning for all of which 80 % or more is in use: a host's sessions and lock table, its bytes and schemas where a limit of them
+/// is known, the sessions of a tenant's own database and of each tenant's logins; and for a host that does not refuse logins without TLS. The exit code is 1 when there is a warning, or a host could not be asked; the rest is shown in any case.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = examples(&[
     ("All hosts", "labctl fleet health"),
@@ -44,19 +45,33 @@ struct Tenants<'a> {
 }
 
 impl Row for HostHealth {
-    const COLUMNS: &'static [&'static str] = &["host", "tenants", "schemas", "connections", "locks", "size"];
+    const COLUMNS: &'static [&'static str] = &["host", "tenants", "schemas", "connections", "locks", "size", "tls"];
 
     fn cells(&self) -> Vec<String> {
         let none = || "-".to_owned();
-        let of = |used: Option<i64>, limit: Option<i64>| used.zip(limit).map_or_else(none, |(used, limit)| format!("{used}/{limit}"));
+        let of = |used: Option<i64>, limit: Option<i64>, words: fn(i64) -> String| match (used, limit) {
+            (Some(used), Some(limit)) => format!("{}/{}", words(used), words(limit)),
+            (used, _) => used.map_or_else(none, words),
+        };
+        let number = |n: i64| n.to_string();
         vec![
             self.endpoint.clone(),
             self.tenants.to_string(),
-            self.schemas.map_or_else(none, |n| n.to_string()),
-            of(self.connections, self.max_connections),
-            of(self.locks, self.max_locks),
-            self.bytes.map_or_else(none, bytes),
+            of(self.schemas, self.max_schemas, number),
+            of(self.connections, self.max_connections, number),
+            of(self.locks, self.max_locks, number),
+            of(self.bytes, self.max_bytes, bytes),
+            self.tls.map_or_else(none, |tls| tls_words(tls).to_owned()),
         ]
+    }
+}
+
+fn tls_words(tls: Tls) -> &'static str {
+    match tls {
+        Tls::Required => "required",
+        Tls::Optional => "optional",
+        Tls::None => "no TLS",
+        Tls::Unknown => "unknown",
     }
 }
 
@@ -64,7 +79,8 @@ impl Row for Warning {
     const COLUMNS: &'static [&'static str] = &["host", "used", "limit", "of"];
 
     fn cells(&self) -> Vec<String> {
-        vec![self.host.clone(), self.used.to_string(), self.limit.to_string(), self.of.clone()]
+        let words = |n: Option<i64>| n.map_or_else(|| "-".to_owned(), |n| if self.of == "bytes" { bytes(n) } else { n.to_string() });
+        vec![self.host.clone(), words(self.used), words(self.limit), self.of.clone()]
     }
 }
 
