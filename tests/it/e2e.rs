@@ -38,6 +38,8 @@ mod fleet_faults;
 mod fleets;
 #[path = "e2e/formats.rs"]
 mod formats;
+#[path = "e2e/health.rs"]
+mod health;
 #[path = "e2e/inventory.rs"]
 mod inventory;
 #[path = "e2e/isolation.rs"]
