@@ -196,15 +196,16 @@ async fn send(db: &mut Connection, files: &[(usize, &Step)], script: String) -> 
 }
 
 /// Of the schema `$1` and the role `$2`: transaction, schema, whether there is a ledger, whose it is, whether there is a central one, whether the ledger
-/// is a plain table, whether we are a member of the role, what the schema's comment says, and who by default has rights on the tables
-/// the role makes. `$3`: fail unless the ledger is plain, for it is read next. By OID, and without functions written in SQL: whenever anybody makes a
+/// is a plain table, whether we are a member of the role (not by what we granted ourselves: that was left by a run that was killed, and is given back),
+/// what the schema's comment says, and who by default has rights on the tables the role makes. `$3`: fail unless the ledger is plain, for it is read next. By OID, and without functions written in SQL: whenever anybody makes a
 /// schema, the server plans it anew.
 const LOOK: &str = "(text, text, boolean) AS SELECT pg_current_xact_id(), x.space, c.oid IS NOT NULL, \
      (SELECT description FROM pg_description WHERE objoid = c.oid AND classoid = 'pg_class'::regclass AND objsubid = 0), \
      to_regclass('labctl_ledger.schemas') IS NOT NULL, \
      CASE WHEN coalesce(c.relkind = 'r' AND NOT c.relrowsecurity, true) THEN true WHEN $3 THEN ('not plain: ' || c.oid::text)::boolean ELSE false END, \
      pg_has_role(current_user, x.role, 'USAGE') AND CASE WHEN current_setting('server_version_num')::int >= 160000 \
-     THEN pg_has_role(current_user, x.role, 'SET') ELSE true END, \
+     THEN pg_has_role(current_user, x.role, 'SET') ELSE true END \
+     AND NOT EXISTS (SELECT FROM pg_auth_members m WHERE m.roleid = x.role AND m.member = to_regrole(quote_ident(current_user)) AND m.grantor = m.member), \
      (SELECT description FROM pg_description WHERE objoid = x.space AND classoid = 'pg_namespace'::regclass AND objsubid = 0), \
      (SELECT string_agg(DISTINCT CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE a.grantee::regrole::text END, ', ') FROM pg_default_acl d, aclexplode(d.defaclacl) a \
      WHERE d.defaclrole = x.role AND d.defaclnamespace IN (0, x.space) AND d.defaclobjtype = 'r' AND a.grantee <> d.defaclrole) \
@@ -296,7 +297,8 @@ fn named(step: &Step, mut fault: Fault) -> Fault {
     fault
 }
 
-fn steps(rows: Option<&Rows>) -> Vec<Step> {
+/// What a ledger says: folder, version, name and checksum of each.
+pub(super) fn steps(rows: Option<&Rows>) -> Vec<Step> {
     let mut found = Vec::new();
     for row in rows.into_iter().flatten() {
         if let [Some(folder), Some(version), Some(name), Some(checksum)] = row.as_slice() {
@@ -336,9 +338,34 @@ impl Entries {
     }
 }
 
+/// Stands in the error by which the server refuses a session to which the schema's lock is not given.
+const BUSY: &str = "labctl: another session";
+
 /// Runs a file without a transaction, and records it. The administrator is a member of the migration role meanwhile, and is no more when it
-/// is recorded; cut off in between, the run that records it sees to that.
+/// is recorded, nor when it failed; cut off in between, the next run that changes the schema sees to that.
 async fn alone(db: &mut Connection, job: &Job<'_>, step: &Step, library: &Library) -> Result<(), Fault> {
+    let role = job.role;
+    let lock = |call: &str| Ok::<_, Fault>(format!("{call}(hashtext('labctl:migrate'), hashtext({}))", Literal::new(job.schema.name())?));
+    // Nothing is granted, nor taken back at the end, in a session that is not the only one.
+    let only = format!("SELECT CASE WHEN {} THEN true ELSE concat('{BUSY}', current_user)::boolean END", lock("pg_try_advisory_lock")?);
+    let session = format!("SET search_path = {}; SET lock_timeout = {}; SET statement_timeout = 0", job.schema, CONCURRENT_TIMEOUT.as_millis());
+    db.execute(CALL, format!("{only}; GRANT {role} TO CURRENT_USER; SET ROLE {role}; {session}")).await.map_err(|fault| {
+        let busy = fault.message.contains(BUSY);
+        if busy { Fault::busy(CALL, "55P03", format!("another session is migrating the schema {}", job.schema)) } else { fault }
+    })?;
+    let unlock = format!("SELECT {}", lock("pg_advisory_unlock")?);
+    let done = made(db, job, step, library, &unlock).await;
+    if done.is_err() {
+        let back = format!("ROLLBACK; RESET ROLE; SET search_path = pg_catalog; REVOKE {role} FROM CURRENT_USER; {unlock}");
+        if let Err(fault) = db.execute("postgres:REVOKE", back).await {
+            tracing::warn!("the administrator is still a member of {role}, until {} is migrated: {fault}", job.schema);
+        }
+    }
+    done
+}
+
+/// Makes or drops the index, as the migration role, looks at it, and records it with the end of the membership.
+async fn made(db: &mut Connection, job: &Job<'_>, step: &Step, library: &Library, unlock: &str) -> Result<(), Fault> {
     let file = text(library, step)?;
     let (index, makes) = match &file.concurrent {
         Some(Concurrent::Create(index)) => (index, true),
@@ -346,13 +373,6 @@ async fn alone(db: &mut Connection, job: &Job<'_>, step: &Step, library: &Librar
         None => return Err(Fault::refused(CALL, "transaction", format!("{step} runs in a transaction"))),
     };
     let role = job.role;
-    let lock = format!("SELECT pg_try_advisory_lock(hashtext('labctl:migrate'), hashtext({}))::text", Literal::new(job.schema.name())?);
-    let session = format!("SET search_path = {}; SET lock_timeout = {}; SET statement_timeout = 0", job.schema, CONCURRENT_TIMEOUT.as_millis());
-    let answers = db.script(CALL, format!("{lock}; GRANT {role} TO CURRENT_USER; SET ROLE {role}; {session}")).await?;
-    if answers.first().and_then(|rows| rows.first()).map(Vec::as_slice) != Some(&[Some("true".to_owned())]) {
-        db.script(CALL, format!("RESET ROLE; REVOKE {role} FROM CURRENT_USER")).await?;
-        return Err(Fault::busy(CALL, "55P03", format!("another session is migrating the schema {}", job.schema)));
-    }
     if makes && state(db, job, index).await?.is_some() {
         db.execute("postgres:DROP INDEX CONCURRENTLY", format!("DROP INDEX CONCURRENTLY {}.{}", job.schema, Ident::new(index)?))
             .await
@@ -380,7 +400,6 @@ async fn alone(db: &mut Connection, job: &Job<'_>, step: &Step, library: &Librar
     }
     let central = central::write(job.schema, job.tenant, &entries.applied)?;
     let insert = if entries.sql.is_empty() { String::new() } else { format!("SET LOCAL ROLE {role}; {}RESET ROLE; ", entries.sql) };
-    let unlock = lock.replace("pg_try_advisory_lock", "pg_advisory_unlock");
     db.script(CALL, format!("{insert}REVOKE {role} FROM CURRENT_USER; {central}; COMMIT; {unlock}")).await?;
     failpoint!("migration.index_recorded", job.tenant);
     db.in_transaction(false);

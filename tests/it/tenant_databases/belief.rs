@@ -170,10 +170,16 @@ async fn believing_opens_no_door_that_looking_keeps_shut() {
     assert_eq!(ground.migrate(3, &steps[..2]).await.unwrap().after.len(), 3);
     assert_eq!(ground.texts("SELECT 1::text FROM pg_auth_members WHERE roleid = 'T_migrate'::regrole").await, ["1"]);
 
-    // No such schema any more.
-    ground.run("REVOKE T_migrate FROM T_server_admin; ALTER SCHEMA T_schema RENAME TO elsewhere").await;
-    ground.refused(4, 3, "3F000").await;
-    ground.run("ALTER SCHEMA elsewhere RENAME TO T_schema").await;
+    // One that a killed run of the administrator's left is given back.
+    let left = "REVOKE T_migrate FROM T_server_admin; SET SESSION AUTHORIZATION T_server_admin; GRANT T_migrate TO T_server_admin; RESET SESSION AUTHORIZATION";
+    ground.run(left).await;
     assert_eq!(ground.migrate(4, &steps[..3]).await.unwrap().after.len(), 4);
-    assert_eq!(ground.texts(LEDGER).await, ["1 V1", "2 V2", "3 V3", "4 V4"]);
+    assert_eq!(ground.texts("SELECT 1::text FROM pg_auth_members WHERE roleid = 'T_migrate'::regrole").await, [""; 0]);
+
+    // No such schema any more.
+    ground.run("ALTER SCHEMA T_schema RENAME TO elsewhere").await;
+    ground.refused(5, 4, "3F000").await;
+    ground.run("ALTER SCHEMA elsewhere RENAME TO T_schema").await;
+    assert_eq!(ground.migrate(5, &steps[..4]).await.unwrap().after.len(), 5);
+    assert_eq!(ground.texts(LEDGER).await, ["1 V1", "2 V2", "3 V3", "4 V4", "5 V5"]);
 }
