@@ -2,9 +2,10 @@
 
 use futures_util::future::join_all;
 use labctl::tenantdb::migrations::Library;
+use labctl::tenantdb::{Databases, Login, Settings, Tls, Tunnels};
 use serde_json::json;
 
-use super::server::{Secrets, Server, run, texts};
+use super::server::{ADMIN_PASSWORD, Secrets, Server, run, texts};
 use super::tenant::{Resource, everything, password};
 
 const MEMBERS: &str = "SELECT m.member::regrole::text FROM pg_auth_members m WHERE m.roleid = 'GROUP'::regrole ORDER BY 1";
@@ -86,4 +87,20 @@ async fn a_role_of_that_name_that_is_not_labctls_and_a_database_whose_name_leave
     for resource in all[..4].iter().rev() {
         resource.delete(&cx).await;
     }
+}
+
+/// A backend grows with every schema it touches.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_is_used_again_and_renewed_after_five_hundred_uses() {
+    let server = Server::new("renewed").await;
+    let databases = Databases::new(Settings { tunnels: Tunnels::default(), tls: Tls::Prefer, root_cert: None });
+    let endpoint = format!("127.0.0.1:{}", server.port());
+    let login = Login { endpoint, database: server.shared.clone(), username: server.admin.clone(), password: ADMIN_PASSWORD.into() };
+    let mut backends = Vec::new();
+    for _ in 0..1_001 {
+        let mut db = databases.connect(&login).await.unwrap();
+        backends.extend(db.select::<(i32,)>("postgres:SELECT", "SELECT pg_backend_pid()".to_owned()).await.unwrap());
+    }
+    let uses: Vec<usize> = backends.chunk_by(|a, b| a == b).map(<[_]>::len).collect();
+    assert_eq!(uses, [500, 500, 1]);
 }
