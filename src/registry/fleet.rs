@@ -34,7 +34,7 @@ pub struct FleetFilter {
     /// With all these tags in their specs.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub tags: BTreeMap<String, String>,
-    /// Without those that are suspended.
+    /// Those that are suspended are left as they are; they are chosen and told of all the same.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub skip_suspended: bool,
 }
@@ -66,6 +66,23 @@ pub struct FleetMember {
     pub version: Option<String>,
     /// The modules its spec names.
     pub modules: Vec<String>,
+    /// Whether it is suspended.
+    pub suspended: bool,
+}
+
+/// A tenant with a schema, or rows in shared tables, on record, by all that a filter may ask for.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FleetChoice {
+    /// Its id.
+    pub tenant: String,
+    /// Its product.
+    pub stack: String,
+    /// Its tier.
+    pub tier: String,
+    /// The server: `name:port`.
+    pub endpoint: String,
+    /// Its spec's tags.
+    pub tags: BTreeMap<String, String>,
 }
 
 /// How a run stands.
@@ -74,7 +91,7 @@ pub struct FleetMember {
 pub enum FleetStatus {
     /// Under way, or cut off without a word.
     Running,
-    /// Nobody is behind.
+    /// Nobody is behind, but for those who were left out by choice.
     Done,
     /// It came to its end, and some are behind.
     Incomplete,
@@ -227,8 +244,21 @@ pub struct FleetEntry {
     pub epoch: Option<i64>,
 }
 
-type MemberRow =
-    (String, String, String, String, bool, Option<String>, Option<String>, Option<String>, Option<String>, Option<String>, Option<String>, Json<Vec<String>>);
+type MemberRow = (
+    String,
+    String,
+    String,
+    String,
+    bool,
+    Option<String>,
+    Option<String>,
+    Option<String>,
+    Option<String>,
+    Option<String>,
+    Option<String>,
+    Json<Vec<String>>,
+    bool,
+);
 
 impl Registry {
     /// The tenants that have a schema version on record, by tier (trial, standard, enterprise) and id. Deleted ones are not in it.
@@ -237,24 +267,39 @@ impl Registry {
     /// Only those of reaching the registry.
     pub async fn fleet_members(&self, filter: &FleetFilter) -> Result<Vec<FleetMember>> {
         let columns = "t.id, t.stack, t.tier, r.address, r.status = 'ready', r.spec->'host'->>'endpoint', r.spec->'host'->>'admin_secret_arn',
-             r.spec->>'database', r.spec->>'schema', r.spec->>'role', r.outputs->>'version', coalesce(v.spec->'modules', '[]')";
+             r.spec->>'database', r.spec->>'schema', r.spec->>'role', r.outputs->>'version', coalesce(v.spec->'modules', '[]'), t.status = 'suspended'";
         let order = "ORDER BY array_position(ARRAY['trial', 'standard', 'enterprise'], t.tier), t.id, r.address";
         let rows: Vec<MemberRow> = self.chosen(filter, columns, "r.kind = 'postgres_schema_version' AND r.status <> 'deleted'", order).await?;
-        let member = |(tenant, stack, tier, address, ready, endpoint, secret, database, schema, role, version, Json(modules)): MemberRow| FleetMember {
-            tenant,
-            stack,
-            tier,
-            address,
-            ready: ready && endpoint.is_some() && secret.is_some() && database.is_some() && schema.is_some() && role.is_some(),
-            endpoint: endpoint.unwrap_or_default(),
-            admin_secret_arn: secret.unwrap_or_default(),
-            database: database.unwrap_or_default(),
-            schema: schema.unwrap_or_default(),
-            role: role.unwrap_or_default(),
-            version,
-            modules,
-        };
+        let member =
+            |(tenant, stack, tier, address, ready, endpoint, secret, database, schema, role, version, Json(modules), suspended): MemberRow| FleetMember {
+                tenant,
+                stack,
+                tier,
+                address,
+                ready: ready && endpoint.is_some() && secret.is_some() && database.is_some() && schema.is_some() && role.is_some(),
+                endpoint: endpoint.unwrap_or_default(),
+                admin_secret_arn: secret.unwrap_or_default(),
+                database: database.unwrap_or_default(),
+                schema: schema.unwrap_or_default(),
+                role: role.unwrap_or_default(),
+                version,
+                modules,
+                suspended,
+            };
         Ok(rows.into_iter().map(member).collect())
+    }
+
+    /// Everybody a filter could choose, for who has chosen nobody.
+    ///
+    /// # Errors
+    /// Only those of reaching the registry.
+    pub async fn fleet_choices(&self) -> Result<Vec<FleetChoice>> {
+        type Row = (String, String, String, Option<String>, Json<BTreeMap<String, String>>);
+        let columns = "t.id, t.stack, t.tier, r.spec->'host'->>'endpoint', coalesce(v.spec->'tags', '{}')";
+        let resource = "r.kind IN ('postgres_schema_version', 'postgres_rows') AND r.status <> 'deleted'";
+        let rows: Vec<Row> = self.chosen(&FleetFilter::default(), columns, resource, "ORDER BY t.id").await?;
+        let choice = |(tenant, stack, tier, endpoint, Json(tags)): Row| FleetChoice { tenant, stack, tier, endpoint: endpoint.unwrap_or_default(), tags };
+        Ok(rows.into_iter().map(choice).collect())
     }
 
     /// What a filter chooses of the fleet: `columns` of tenants `t`, their resources `r` of that sort, and their revisions `v`. Deleted tenants
@@ -270,7 +315,7 @@ impl Registry {
              WHERE t.status NOT IN ('deleted', 'purging', 'purged') AND ($1::text IS NULL OR t.id = $1) AND ($2::text IS NULL OR t.stack = $2)
                AND ($3::text IS NULL OR t.tier = $3)
                AND ($4::text IS NULL OR $4 IN (r.spec->'host'->>'endpoint', split_part(r.spec->'host'->>'endpoint', ':', 1)))
-               AND ($5::jsonb = '{{}}' OR coalesce(v.spec->'tags', '{{}}') @> $5) AND NOT ($6 AND t.status = 'suspended')
+               AND ($5::jsonb = '{{}}' OR coalesce(v.spec->'tags', '{{}}') @> $5)
              {rest}"
         );
         sqlx::query_as(AssertSqlSafe(sql))
@@ -279,7 +324,6 @@ impl Registry {
             .bind(&filter.tier)
             .bind(&filter.host)
             .bind(Json(&filter.tags))
-            .bind(filter.skip_suspended)
             .fetch_all(self.pool().await?)
             .await
             .map_err(|e| self.sql(e))

@@ -17,6 +17,8 @@ pub struct RowsPlace {
     pub database: String,
     /// Tenants.
     pub tenants: usize,
+    /// Those of them that are suspended.
+    pub suspended: usize,
 }
 
 impl Registry {
@@ -25,15 +27,18 @@ impl Registry {
     /// # Errors
     /// Only those of reaching the registry.
     pub async fn rows_places(&self, filter: &FleetFilter) -> Result<Vec<RowsPlace>> {
-        let columns = "t.stack, r.spec->'host'->>'endpoint', r.spec->'host'->>'admin_secret_arn', r.spec->>'database', count(*)";
+        let columns = "t.stack, r.spec->'host'->>'endpoint', r.spec->'host'->>'admin_secret_arn', r.spec->>'database', count(*), count(*) FILTER (WHERE t.status = 'suspended')";
         let resource = "r.kind = 'postgres_rows' AND r.status = 'ready'";
-        let rows: Vec<(String, String, String, String, i64)> = self.chosen(filter, columns, resource, "GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 4").await?;
-        let place = |(stack, endpoint, admin_secret_arn, database, tenants): (String, String, String, String, i64)| RowsPlace {
+        type Row = (String, String, String, String, i64, i64);
+        let rows: Vec<Row> = self.chosen(filter, columns, resource, "GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 4").await?;
+        let count = |n: i64| usize::try_from(n).unwrap_or(0);
+        let place = |(stack, endpoint, admin_secret_arn, database, tenants, suspended): Row| RowsPlace {
             stack,
             endpoint,
             admin_secret_arn,
             database,
-            tenants: usize::try_from(tenants).unwrap_or(0),
+            tenants: count(tenants),
+            suspended: count(suspended),
         };
         Ok(rows.into_iter().map(place).collect())
     }

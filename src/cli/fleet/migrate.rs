@@ -3,23 +3,24 @@
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::outcome::{Told, tell};
+use super::outcome::{Told, left_behind, tell};
 use crate::cli::error::Kind;
 use crate::cli::help::examples;
 use crate::cli::{Cli, CliError, signals};
-use crate::ops::fleet::system::Standing;
+use crate::ops::fleet::system::{Standing, SystemLine};
 use crate::ops::fleet::waves::{Budget, Waves};
 use crate::ops::fleet::{Options, migrate, sketch};
 use crate::registry::fleet::FleetFilter;
+use crate::spec::Tier;
 use crate::stack::migrations::TENANT;
 
 /// Bring many tenants' schemas to their stacks' newest version
 ///
 /// Each schema is one transaction: the change, its own ledger and the database's central ledger. Who is behind is found with one query per
-/// database. Tenants go in waves, trial tiers first; the canary goes before the first wave, and one failure in it stops the run. A tenant
+/// database, its central ledger; `--look` asks every schema. A filter that chooses nobody is refused. Tenants go in waves, trial tiers first; the canary goes before the first wave, and one failure in it stops the run. A tenant
 /// that somebody else is at work on is skipped, and counts as behind. Tables that tenants share go before all of them; where those fail, nothing
 /// else is begun. Ctrl-C pauses; `labctl fleet resume` goes on. The exit code is 0 only
-/// when nobody is behind.
+/// when nobody is behind but whom `--skip-suspended` left out.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = examples(&[
     ("What would be done", "labctl fleet migrate --dry-run"),
@@ -29,7 +30,7 @@ use crate::stack::migrations::TENANT;
 pub struct Args {
     /// Only tenants of this tier
     #[arg(long)]
-    tier: Option<String>,
+    tier: Option<Tier>,
 
     /// Only tenants of this stack
     #[arg(long)]
@@ -64,7 +65,7 @@ pub struct Args {
     parallel: u8,
 
     /// The wait between two waves (`60s`, `5m`)
-    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = time)]
+    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = seconds)]
     soak: Duration,
 
     /// How long a statement waits for a lock before it lets others pass and tries again later
@@ -75,9 +76,13 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..))]
     attempts: u32,
 
-    /// Leave suspended tenants as they are; they are not counted
+    /// Leave suspended tenants as they are: those who are behind are told of, and do not change the exit code
     #[arg(long)]
     skip_suspended: bool,
+
+    /// Ask every schema's own ledger who is behind, not only the central one of its database: finds what was restored or changed by hand
+    #[arg(long)]
+    look: bool,
 
     /// Show who is behind and in which wave, and change nothing; exit with 2 when anybody is
     #[arg(long)]
@@ -115,6 +120,12 @@ fn time(text: &str) -> Result<Duration, String> {
     read.map(Duration::from_millis).ok_or_else(|| format!("`{text}` is no time up to a day: say `500ms`, `60s` or `5m`"))
 }
 
+/// A time of whole seconds: less is no wait between waves.
+fn seconds(text: &str) -> Result<Duration, String> {
+    let read = time(text)?;
+    if read.subsec_nanos() == 0 { Ok(read) } else { Err(format!("`{text}` is not in whole seconds: say `0s`, `60s` or `5m`")) }
+}
+
 /// Runs it.
 ///
 /// # Errors
@@ -127,11 +138,12 @@ pub async fn run(args: Args, cli: &Cli) -> Result<(), CliError> {
         filter: FleetFilter {
             tenant: None,
             stack: args.stack,
-            tier: args.tier,
+            tier: args.tier.map(|t| t.to_string()),
             host: args.host,
             tags: args.tags.into_iter().collect(),
             skip_suspended: args.skip_suspended,
         },
+        look: args.look,
         canary: args.canary,
         waves: args.waves,
         max_failures: args.max_failures,
@@ -145,7 +157,9 @@ pub async fn run(args: Args, cli: &Cli) -> Result<(), CliError> {
     if args.dry_run {
         let found = sketch(&site, &options, &to).await?;
         cli.out.object(&found)?;
-        return if found.todo.is_empty() && found.systems.iter().all(|s| s.status == Standing::Current) { Ok(()) } else { Err(CliError::told(Kind::Changes)) };
+        left_behind(cli, &found.skipped, &found.systems);
+        let idle = |s: &SystemLine| matches!(s.status, Standing::Current | Standing::Skipped);
+        return if found.todo.is_empty() && found.systems.iter().all(idle) { Ok(()) } else { Err(CliError::told(Kind::Changes)) };
     }
     let stop = signals::listen(cli);
     let report = migrate(&site, &options, &to, cli.command_line(), &Told::new(cli), stop).await?;
@@ -161,6 +175,10 @@ mod tests {
         assert_eq!((time("60s"), time("5m"), time("500ms")), (Ok(Duration::from_secs(60)), Ok(Duration::from_secs(300)), Ok(Duration::from_millis(500))));
         for bad in ["", "60", "s", "-1s", "1d", "25h"] {
             time(bad).unwrap_err();
+        }
+        assert_eq!((seconds("0s"), seconds("2000ms"), seconds("5m")), (Ok(Duration::ZERO), Ok(Duration::from_secs(2)), Ok(Duration::from_secs(300))));
+        for lost in ["500ms", "1500ms", "60"] {
+            seconds(lost).unwrap_err();
         }
         let to: To = "4".parse().unwrap();
         assert_eq!((to.folder.as_str(), to.version), ("tenant", 4));

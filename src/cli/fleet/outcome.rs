@@ -1,6 +1,6 @@
 //! A fleet run while it goes on, and how the fleet stands after it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::cli::error::Kind;
@@ -8,7 +8,7 @@ use crate::cli::messages::Messages;
 use crate::cli::output::{Row, Sheet, View};
 use crate::cli::{Cli, CliError};
 use crate::ops::fleet::system::{Standing, SystemLine};
-use crate::ops::fleet::{Event, Planned, Report, Sketch, Watch};
+use crate::ops::fleet::{Event, Planned, Report, Sketch, Skipped, Watch};
 use crate::registry::fleet::{FleetEnd, FleetResult, FleetStatus};
 
 /// As many of those who are not there are told of one by one while a run goes on; the report has them all.
@@ -81,7 +81,14 @@ impl Row for SystemLine {
 impl View for Report {
     fn view(&self) -> Sheet {
         let mut sheet = Sheet::new().maybe("run", self.run).field("status", self.status).field("tenants", self.tenants).field("behind", self.behind);
-        for (name, n) in [("migrated", self.migrated), ("found", self.found), ("failed", self.failed), ("locked", self.locked), ("pending", self.pending)] {
+        for (name, n) in [
+            ("migrated", self.migrated),
+            ("found", self.found),
+            ("failed", self.failed),
+            ("locked", self.locked),
+            ("pending", self.pending),
+            ("skipped", self.skipped.len()),
+        ] {
             sheet = sheet.maybe(name, (n > 0).then_some(n));
         }
         for (stack, versions) in &self.versions {
@@ -90,8 +97,17 @@ impl View for Report {
             sheet = sheet.field(format!("{stack} (to {target})"), counts.join(" · "));
         }
         let sheet = sheet.rows("Shared tables", &self.systems);
+        let sheet = sheet.rows("Skipped", &self.skipped);
         // Who is there needs no line; those whose turn has not come are counted, and in JSON.
         sheet.rows("Not there", self.results.iter().filter(|r| matches!(r.status, FleetEnd::Failed | FleetEnd::Locked)))
+    }
+}
+
+impl Row for Skipped {
+    const COLUMNS: &'static [&'static str] = &["tenant", "stack", "version", "target"];
+
+    fn cells(&self) -> Vec<String> {
+        [&self.tenant, &self.stack, &self.version, &self.target].map(Clone::clone).to_vec()
     }
 }
 
@@ -111,8 +127,30 @@ impl View for Sketch {
         for (stack, target) in &self.targets {
             sheet = sheet.field(format!("{stack} to"), target);
         }
-        sheet.rows("Shared tables first", &self.systems).rows("In this order", &self.todo)
+        sheet.rows("Shared tables first", &self.systems).rows("In this order", &self.todo).rows("Skipped", &self.skipped)
     }
+}
+
+/// Says who was left behind by choice: where an exit code of 0 does not mean that everybody is there.
+pub(super) fn left_behind(cli: &Cli, skipped: &[Skipped], systems: &[SystemLine]) {
+    for line in systems.iter().filter(|s| s.status == Standing::Skipped) {
+        let many = suspended(line.tenants);
+        cli.say.warning(format!("what {many} share in {} on {} was left behind, at {}", line.database, line.host, line.version));
+    }
+    let mut versions: BTreeMap<&str, usize> = BTreeMap::new();
+    for tenant in skipped {
+        *versions.entry(&tenant.version).or_default() += 1;
+    }
+    let at = match versions.iter().next() {
+        None => return,
+        Some((version, _)) if versions.len() == 1 => format!(", at {version}"),
+        Some(_) => format!(": {}", versions.iter().map(|(version, n)| format!("{n} at {version}")).collect::<Vec<_>>().join(", ")),
+    };
+    cli.say.warning(format!("{} left behind{at}", suspended(skipped.len())));
+}
+
+fn suspended(n: usize) -> String {
+    format!("{n} suspended {}", if n == 1 { "tenant" } else { "tenants" })
 }
 
 /// Prints how the fleet stands.
@@ -121,6 +159,7 @@ impl View for Sketch {
 /// 3 when anybody is behind, 130 when the run was paused.
 pub(in crate::cli) fn tell(cli: &Cli, report: &Report) -> Result<(), CliError> {
     cli.out.object(report)?;
+    left_behind(cli, &report.skipped, &report.systems);
     if let Some(line) = report.systems.iter().find(|s| s.status == Standing::Failed) {
         let why = line.fault.as_ref().map(|f| f.message.clone()).unwrap_or_default();
         let hint = line.fault.as_ref().and_then(|f| f.hint.clone());

@@ -9,7 +9,7 @@ use crate::registry::fleet::{FleetEnd, FleetFilter};
 
 /// Bring one tenant's schema to its stack's newest version
 ///
-/// Nothing else of the tenant is looked at: this is a fleet run of one. `labctl tenant apply` does the same among all else.
+/// Nothing else of the tenant is looked at, but its schema's own ledger always: this is a fleet run of one. `labctl tenant apply` does the same among all else.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = examples(&[
     ("To the newest", "labctl tenant migrate city-lab"),
@@ -31,7 +31,7 @@ pub struct Args {
 /// 1 when the migration failed, 5 when somebody else is at work on the tenant.
 pub async fn run(args: Args, cli: &Cli) -> Result<(), CliError> {
     let site = cli.site().await?;
-    let options = Options { filter: FleetFilter { tenant: Some(args.tenant), ..FleetFilter::default() }, ..Options::default() };
+    let options = Options { filter: FleetFilter { tenant: Some(args.tenant), ..FleetFilter::default() }, look: true, ..Options::default() };
     let to = args.to.into_iter().map(|t| (t.folder, t.version)).collect();
     let stop = signals::listen(cli);
     let report = migrate(&site, &options, &to, cli.command_line(), &Told::new(cli), stop).await?;

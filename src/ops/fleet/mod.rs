@@ -6,6 +6,7 @@
 //!
 //! * [`system`]: what tenants share goes first, or nobody goes.
 //! * [`look`]: who is where, with one query per database.
+//! * `nobody`: a filter that chooses nobody is a mistake, and is told so.
 //! * [`target`]: where each is to get.
 //! * [`waves`]: in which order, and how many may fail.
 //! * `work`: the hands.
@@ -15,6 +16,7 @@ pub mod system;
 pub mod target;
 pub mod waves;
 
+mod nobody;
 mod work;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -42,6 +44,9 @@ use work::Work;
 pub struct Options {
     /// Which tenants.
     pub filter: FleetFilter,
+    /// Whether who is behind is asked of every schema's own ledger, and not only of the central one of its database.
+    #[serde(default)]
+    pub look: bool,
     /// How many go first, before the first wave; if one of them fails, the run stops.
     pub canary: usize,
     /// How much of the fleet is done after each wave.
@@ -62,6 +67,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             filter: FleetFilter::default(),
+            look: false,
             canary: 0,
             waves: Waves::default(),
             max_failures: Budget::Count(0),
@@ -70,6 +76,13 @@ impl Default for Options {
             lock_timeout_millis: 2_000,
             attempts: 4,
         }
+    }
+}
+
+impl Options {
+    /// Whether a tenant is left as it is, being suspended.
+    fn leaves_out(&self, ship: &Ship) -> bool {
+        self.filter.skip_suspended && ship.member.suspended
     }
 }
 
@@ -136,7 +149,7 @@ pub struct Report {
     pub systems: Vec<SystemLine>,
     /// Tenants with schemas chosen.
     pub tenants: usize,
-    /// Those who are not where they are to get.
+    /// Those who are not where they are to get, whether they were left out or not.
     pub behind: usize,
     /// Of this run: who was migrated.
     pub migrated: usize,
@@ -148,8 +161,23 @@ pub struct Report {
     pub locked: usize,
     /// Of this run: whose turn has not come.
     pub pending: usize,
+    /// Those who are suspended and were left behind by choice.
+    pub skipped: Vec<Skipped>,
     /// Every tenant that had something to do.
     pub results: Vec<FleetResult>,
+}
+
+/// A suspended tenant that is left behind by choice.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Skipped {
+    /// Its id.
+    pub tenant: String,
+    /// Its stack.
+    pub stack: String,
+    /// Where it is.
+    pub version: String,
+    /// Where it would get.
+    pub target: String,
 }
 
 /// What a run would do.
@@ -165,6 +193,8 @@ pub struct Sketch {
     pub current: usize,
     /// How many may fail.
     pub may_fail: usize,
+    /// Those who are suspended and are left behind by choice.
+    pub skipped: Vec<Skipped>,
     /// Everybody else, by wave.
     pub todo: Vec<Planned>,
 }
@@ -197,9 +227,11 @@ fn refused(usage: bool, code: &'static str, why: String, hint: String) -> OpErro
 /// # Errors
 /// As [`look::choose`].
 pub async fn sketch(site: &Site, options: &Options, to: &To) -> Result<Sketch, OpError> {
-    let (ships, targets) = look::choose(site, &options.filter, to).await?;
+    let (ships, targets) = look::choose(site, options, to).await?;
     let systems = system::look(site, options, to).await?.into_iter().map(|found| found.line).collect();
-    let todo: Vec<&Ship> = ships.iter().filter(|s| s.has_something_to_do()).collect();
+    let (resting, awake): (Vec<&Ship>, Vec<&Ship>) = ships.iter().partition(|s| options.leaves_out(s));
+    let skipped = skipped(&resting);
+    let todo: Vec<&Ship> = awake.into_iter().filter(|s| s.has_something_to_do()).collect();
     let waves = assign(todo.len(), options.canary, &options.waves);
     let planned = todo.iter().zip(&waves).map(|(s, wave)| Planned {
         wave: *wave,
@@ -210,8 +242,8 @@ pub async fn sketch(site: &Site, options: &Options, to: &To) -> Result<Sketch, O
         version: s.version.clone(),
         target: s.target.goal(),
     });
-    let current = ships.len() - todo.len();
-    Ok(Sketch { targets: goals(&targets), systems, tenants: ships.len(), current, may_fail: options.max_failures.of(todo.len()), todo: planned.collect() })
+    let (tenants, current) = (ships.len(), ships.len() - todo.len() - skipped.len());
+    Ok(Sketch { targets: goals(&targets), systems, tenants, current, may_fail: options.max_failures.of(todo.len()), skipped, todo: planned.collect() })
 }
 
 /// Brings the tenants chosen to their stacks' newest version, or to `to`. Nothing is put on record where nothing is to be done.
@@ -221,9 +253,9 @@ pub async fn sketch(site: &Site, options: &Options, to: &To) -> Result<Sketch, O
 /// another process's by now. What became of tenants is in the report.
 pub async fn migrate(site: &Site, options: &Options, to: &To, command: &str, watch: &dyn Watch, stop: watch::Receiver<Stop>) -> Result<Report, OpError> {
     end_dead_claims(site).await;
-    let (ships, targets) = look::choose(site, &options.filter, to).await?;
+    let (ships, targets) = look::choose(site, options, to).await?;
     if let (Some(tenant), true) = (&options.filter.tenant, ships.is_empty()) {
-        return Err(nothing_on_record(site, tenant).await);
+        return Err(nobody::on_record(site, tenant).await);
     }
     let all = ships.len();
     let found = system::look(site, options, to).await?;
@@ -232,11 +264,11 @@ pub async fn migrate(site: &Site, options: &Options, to: &To, command: &str, wat
     }
     let systems = system::migrate(site, found, options).await?;
     if systems.iter().any(|s| s.status == Standing::Failed) {
-        return Ok(Report { systems, ..report(None, FleetStatus::Stopped, &targets, &ships, Vec::new()) });
+        return Ok(Report { systems, ..report(None, FleetStatus::Stopped, &targets, &ships, |s| options.leaves_out(s), Vec::new()) });
     }
-    let (todo, current): (Vec<Ship>, Vec<Ship>) = ships.into_iter().partition(Ship::has_something_to_do);
+    let (todo, current): (Vec<Ship>, Vec<Ship>) = ships.into_iter().partition(|s| s.has_something_to_do() && !options.leaves_out(s));
     if todo.is_empty() {
-        return Ok(Report { systems, ..report(None, FleetStatus::Done, &targets, &current, Vec::new()) });
+        return Ok(Report { systems, ..report(None, FleetStatus::Done, &targets, &current, |s| options.leaves_out(s), Vec::new()) });
     }
     let assigned = assign(todo.len(), options.canary, &options.waves);
     let rows: Vec<(String, u32, String)> = todo.iter().zip(&assigned).map(|(s, wave)| (s.member.tenant.clone(), *wave, s.version.clone())).collect();
@@ -280,7 +312,7 @@ pub async fn resume(site: &Site, run: i64, watch: &dyn Watch, stop: watch::Recei
         let members = site.registry.fleet_members(&FleetFilter::default()).await?;
         let members = members.into_iter().filter(|m| waves.contains_key(m.tenant.as_str())).collect();
         let wave = |s: &Ship| waves.get(s.member.tenant.as_str()).copied().unwrap_or(1);
-        let mut todo: Vec<(u32, Ship)> = look::look(site, members, &targets).await?.into_iter().map(|s| (wave(&s), s)).collect();
+        let mut todo: Vec<(u32, Ship)> = look::look(site, members, &targets, options.look).await?.into_iter().map(|s| (wave(&s), s)).collect();
         todo.sort_by_key(|(wave, _)| *wave);
         watch.hear(&Event::Begun { run, todo: todo.len(), all: usize::try_from(on_record.tenants).unwrap_or(0) });
         let work = Work::new(site, run, &claim, &options, stop, watch, options.max_failures.of(rows.len()));
@@ -351,13 +383,16 @@ async fn conclude(work: &Work<'_>, targets: &Targets, ended: Result<Vec<Ship>, O
     let migrated: HashSet<&str> = rows.iter().filter(|r| r.status == FleetEnd::Migrated).map(|r| r.tenant.as_str()).collect();
     let changed: Vec<&Ship> = ships.iter().filter(|s| migrated.contains(s.member.tenant.as_str())).collect();
     work::analyse(site, &changed).await;
-    let mut chosen: HashSet<String> = rows.iter().map(|r| r.tenant.clone()).collect();
+    // Who was suspended since the run began is still of it.
+    let of_run: HashSet<String> = rows.iter().map(|r| r.tenant.clone()).collect();
+    let mut chosen = of_run.clone();
     chosen.extend(work.ask(|_| site.registry.fleet_members(&work.options.filter)).await?.into_iter().map(|m| m.tenant));
     let everybody = FleetFilter::default();
     let mut members = work.ask(|_| site.registry.fleet_members(&everybody)).await?;
     members.retain(|m| chosen.contains(&m.tenant));
-    let fleet = look::look(site, members, targets).await?;
-    let behind = fleet.iter().any(|s| s.place != Place::There);
+    let fleet = look::look(site, members, targets, work.options.look).await?;
+    let left_out = |s: &Ship| work.options.leaves_out(s) && !of_run.contains(&s.member.tenant);
+    let behind = fleet.iter().any(|s| s.place != Place::There && !left_out(s));
     let status = match () {
         () if work.halted.load(Ordering::Relaxed) => FleetStatus::Stopped,
         () if *work.stop.borrow() != Stop::No => FleetStatus::Interrupted,
@@ -366,14 +401,19 @@ async fn conclude(work: &Work<'_>, targets: &Targets, ended: Result<Vec<Ship>, O
     };
     work.ask(|_| site.registry.end_fleet_run(work.claim, run, status)).await?;
     failpoint!("fleet.ended");
-    Ok(report(Some(run), status, targets, &fleet, rows))
+    Ok(report(Some(run), status, targets, &fleet, left_out, rows))
 }
 
 fn goals(targets: &Targets) -> BTreeMap<String, String> {
     targets.iter().map(|(name, target)| (name.clone(), target.goal())).collect()
 }
 
-fn report(run: Option<i64>, status: FleetStatus, targets: &Targets, fleet: &[Ship], results: Vec<FleetResult>) -> Report {
+fn skipped(resting: &[&Ship]) -> Vec<Skipped> {
+    let line = |s: &&Ship| Skipped { tenant: s.member.tenant.clone(), stack: s.member.stack.clone(), version: s.version.clone(), target: s.target.goal() };
+    resting.iter().filter(|s| s.place != Place::There).map(line).collect()
+}
+
+fn report(run: Option<i64>, status: FleetStatus, targets: &Targets, fleet: &[Ship], left_out: impl Fn(&Ship) -> bool, results: Vec<FleetResult>) -> Report {
     let mut versions: BTreeMap<String, BTreeMap<String, usize>> = BTreeMap::new();
     for ship in fleet {
         *versions.entry(ship.member.stack.clone()).or_default().entry(ship.version.clone()).or_default() += 1;
@@ -392,23 +432,7 @@ fn report(run: Option<i64>, status: FleetStatus, targets: &Targets, fleet: &[Shi
         failed: count(FleetEnd::Failed),
         locked: count(FleetEnd::Locked),
         pending: count(FleetEnd::Pending),
+        skipped: skipped(&fleet.iter().filter(|s| left_out(s)).collect::<Vec<_>>()),
         results,
-    }
-}
-
-async fn nothing_on_record(site: &Site, tenant: &str) -> OpError {
-    match site.registry.find_tenant(tenant).await {
-        Err(e) => e.into(),
-        Ok(None) => OpError::NoSuchTenant { tenant: tenant.to_owned() },
-        Ok(Some(found)) => refused(
-            false,
-            "no_schema",
-            format!("tenant `{tenant}` ({}) has no schema on record that could be migrated", found.status),
-            if found.isolation == "rows" {
-                format!("its tables are those of all tenants there: `labctl fleet migrate --stack {}` moves them", found.stack)
-            } else {
-                format!("`labctl tenant apply {tenant}` makes what is missing, at the newest version")
-            },
-        ),
     }
 }

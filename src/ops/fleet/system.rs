@@ -30,6 +30,8 @@ pub enum Standing {
     Migrated,
     /// They could not be brought there, or not even looked at.
     Failed,
+    /// All who have rows in them are suspended, and they were left behind by choice.
+    Skipped,
 }
 
 impl std::fmt::Display for Standing {
@@ -39,6 +41,7 @@ impl std::fmt::Display for Standing {
             Self::Behind => "behind",
             Self::Migrated => "migrated",
             Self::Failed => "failed",
+            Self::Skipped => "skipped",
         })
     }
 }
@@ -100,12 +103,14 @@ pub(super) async fn look(site: &Site, options: &Options, to: &To) -> Result<Vec<
             let why = format!("the stack `{}` has no migration V{target} in `{SYSTEM_MIGRATIONS}`", place.stack);
             return Err(refused(true, "no_such_version", why, format!("its newest is V{newest}")));
         }
+        let resting = if options.filter.skip_suspended { place.suspended } else { 0 };
+        let left_out = resting == place.tenants;
         let mut line = SystemLine {
             stack: place.stack.clone(),
             host: place.endpoint.clone(),
             database: place.database.clone(),
             schema: shared.schema.clone(),
-            tenants: place.tenants,
+            tenants: if left_out { place.tenants } else { place.tenants - resting },
             status: Standing::Failed,
             version: "unknown".to_owned(),
             target: target.to_string(),
@@ -120,6 +125,9 @@ pub(super) async fn look(site: &Site, options: &Options, to: &To) -> Result<Vec<
                 }
             }
             Err(fault) => line.fault = Some(fault),
+        }
+        if left_out && line.status != Standing::Current {
+            line.status = Standing::Skipped;
         }
         all.push(Found { place, shared, to: to.clone(), line });
     }

@@ -5,11 +5,11 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
-use serde_json::Value;
+use serde_json::{Value, json};
 use sqlx::PgConnection;
 
 use super::dice::Dice;
-use super::fixture::{Run, Running, aside, blocking, long};
+use super::fixture::{Run, Running, World, aside, blocking, long};
 use super::fleets::{Fleet, NOTES, count, report, says, tagged, who, why};
 use super::plant::tenant;
 
@@ -175,9 +175,23 @@ async fn hosts_are_chosen_and_worked_at_side_by_side() {
     assert_eq!(chosen(&dry(&["--tag", "ring=outer"]).await), these("hosts", [0, 2, 4, 6]));
     assert_eq!(chosen(&dry(&["--tag", "ring=outer", "--host", SECOND, "--tier", "standard"]).await), these("hosts", [4, 6]));
     assert_eq!(chosen(&dry(&["--tier", "trial"]).await), these("hosts", [1, 3, 5, 7]));
-    for none in [&["--tag", "ring=inner"][..], &["--host", "elsewhere"], &["--tag", "ring=outer", "--tier", "enterprise"]] {
-        let run = dry(none).await;
-        assert_eq!((run.code, report(&run)["tenants"].as_u64()), (0, Some(0)), "{none:?}: {run}");
+    assert_eq!(chosen(&dry(&["--tier", "premium"]).await), these("hosts", [0, 2, 4, 6]), "another name of standard");
+    // Who chooses nobody has made a mistake, and is told what there is.
+    for (none, hint) in [
+        (&["--tag", "ring=inner"][..], "values of the tag `ring` there are: `outer`"),
+        (&["--tag", "rink=outer"], "values of the tag `rink` there are: nothing"),
+        (&["--host", "second.abc.us-west-2.rds.amazonaws.com:5433"], "database hosts there are: `second.abc.us-west-2.rds.amazonaws.com:5432`, "),
+        (&["--tag", "ring=outer", "--tier", "enterprise"], "tiers there are: `"),
+    ] {
+        for more in [&["--dry-run"][..], &[]] {
+            let run = fleet.migrate(&[none, more].concat()).await;
+            assert_eq!((run.code, run.error()["code"].as_str()), (1, Some("nobody_chosen")), "{none:?}: {run}");
+            assert!(run.error()["hint"].to_string().contains(hint), "{none:?}: {run}");
+        }
+    }
+    for wrong in [&["--tier", "entreprise"][..], &["--stack", "labclod"]] {
+        let run = fleet.migrate(wrong).await;
+        assert!(run.code == 64 && run.err.contains(wrong[1]), "{wrong:?}: {run}");
     }
     let outer = fleet.migrate(&["--tag", "ring=outer", "--host", SECOND]).await;
     assert_eq!((outer.code, who(&report(&outer), "migrated")), (0, these("hosts", [4, 6])), "{outer}");
@@ -263,6 +277,8 @@ async fn indexes_left_invalid_all_over_a_fleet_are_built_again() {
     let left: &Value = &report(&failed)["results"][0]["fault"]["left"];
     assert!(left.to_string().contains("INVALID index"), "{left}");
     assert_eq!((count(&mut db, &state(false)).await, count(&mut db, &state(true)).await), (5, 0));
+    let members = "SELECT count(*) FROM pg_auth_members m JOIN pg_roles r ON r.oid = m.roleid WHERE r.rolname LIKE '%invalid\\_%\\_migrate'";
+    assert_eq!(count(&mut db, members).await, 0, "the administrator stays nobody's where an index could not be made");
     for n in 0..5 {
         says(&mut db, &format!("DELETE FROM {}.lab_results WHERE test_code = 'b'", fleet.schema(n))).await;
     }
@@ -272,7 +288,7 @@ async fn indexes_left_invalid_all_over_a_fleet_are_built_again() {
     fleet.all_agree(3).await;
 }
 
-/// A tenant really suspended: by choice it is left and not counted, or migrated like the others; taken back into use it has nothing to catch up.
+/// A tenant really suspended: by choice it is left, counted and told of, or migrated like the others; taken back into use it has nothing to catch up.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_suspended_tenant_is_left_out_or_migrated_as_one_chooses() {
     let fleet = Fleet::empty(aside(), "resting");
@@ -283,14 +299,115 @@ async fn a_suspended_tenant_is_left_out_or_migrated_as_one_chooses() {
     }
     assert_eq!(fleet.labctl(&["tenant", "suspend", "resting-asleep", "--reason", "unpaid", "--yes"]).await.code, 0);
     fleet.file("V3__add_notes.sql", NOTES);
-    let awake = fleet.migrate(&["--skip-suspended"]).await;
-    let found = report(&awake);
-    assert_eq!((awake.code, found["tenants"].as_u64(), found["behind"].as_u64()), (0, Some(1), Some(0)), "{awake}");
-    assert_eq!(who(&found, "migrated"), BTreeSet::from(["resting-awake".to_owned()]));
+    let skipped = json!([{"tenant": "resting-asleep", "stack": "labcloud", "version": "2", "target": "3"}]);
+    let left = "1 suspended tenant left behind, at 2";
+    let dry = fleet.migrate(&["--skip-suspended", "--dry-run"]).await;
+    assert_eq!((dry.code, &report(&dry)["skipped"], &report(&dry)["current"], &report(&dry)["tenants"]), (2, &skipped, &json!(0), &json!(2)), "{dry}");
+    assert_eq!(chosen(&dry), BTreeSet::from(["resting-awake".to_owned()]));
+    // With something to do, and with nothing: the exit code is the operator's choice, the words are not.
+    for migrated in [&["resting-awake"][..], &[]] {
+        let awake = fleet.migrate(&["--skip-suspended"]).await;
+        let found = report(&awake);
+        assert_eq!((awake.code, found["tenants"].as_u64(), found["behind"].as_u64()), (0, Some(2), Some(1)), "{awake}");
+        assert_eq!((&found["skipped"], &found["versions"]), (&skipped, &json!({"labcloud": {"2": 1, "3": 1}})), "{awake}");
+        assert_eq!(who(&found, "migrated"), migrated.iter().map(|t| (*t).to_owned()).collect());
+        assert!(awake.err.contains(left), "{awake}");
+    }
+    let told = fleet.labctl(&["fleet", "migrate", "--tag", "fleet=resting", "--skip-suspended"]).await;
+    assert!(told.code == 0 && told.out.contains("resting-asleep") && told.err.contains(left), "{told}");
     let all = fleet.migrate(&[]).await;
     let found = report(&all);
     assert_eq!((all.code, found["tenants"].as_u64(), who(&found, "migrated")), (0, Some(2), BTreeSet::from(["resting-asleep".to_owned()])), "{all}");
+    let none = fleet.migrate(&["--skip-suspended"]).await;
+    assert_eq!((&report(&none)["skipped"], &report(&none)["behind"]), (&json!([]), &json!(0)), "suspended, and there: {none}");
+    assert!(!none.err.contains("left behind"), "{none}");
     assert_eq!(fleet.labctl(&["tenant", "resume", "resting-asleep"]).await.code, 0);
     let apply = fleet.labctl(&["tenant", "apply", "resting-asleep"]).await;
     assert!(apply.code == 0 && apply.err.contains("no changes"), "{apply}");
+}
+
+/// More may fail, but not the canary.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_failure_in_the_canary_stops_a_fleet_that_would_bear_five() {
+    let fleet = Fleet::empty(aside(), "canary").plant(None, 6).await;
+    let mut db = fleet.world.superuser("shared").await;
+    says(&mut db, &format!("INSERT INTO {}.lab_results (patient_id, test_code) VALUES ('bad', 'x')", fleet.schema(1))).await;
+    fleet.file("V3__add_notes.sql", &format!("{NOTES}ALTER TABLE lab_results ADD CHECK (patient_id <> 'bad');\n"));
+    let run = fleet.migrate(&["--canary", "1", "--max-failures", "5"]).await;
+    let found = report(&run);
+    assert_eq!((run.code, found["status"].as_str(), found["behind"].as_u64()), (3, Some("stopped"), Some(6)), "{run}");
+    assert_eq!((who(&found, "failed"), who(&found, "pending")), (these("canary", [1]), these("canary", [0, 2, 3, 4, 5])), "{run}");
+    assert_eq!(fleet.having(&mut db, "notes").await, 0);
+    let short = fleet.migrate(&["--soak", "500ms"]).await;
+    assert!(short.code == 64 && short.err.contains("whole seconds"), "a wait that would be none: {short}");
+}
+
+/// Schemas restored in place, and ledgers changed by hand: the central ledger says that they are there.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_central_ledger_that_is_ahead_is_believed_only_where_nobody_asks_the_schemas() {
+    let fleet = Fleet::empty(aside(), "ahead").plant(None, 5).await;
+    fleet.file("V3__add_notes.sql", NOTES);
+    assert_eq!(fleet.migrate(&[]).await.code, 0);
+    fleet.all_agree(3).await;
+    let mut db = fleet.world.superuser("shared").await;
+    let restore = |n: usize| format!("DROP TABLE {0}.notes; DELETE FROM {0}.labctl_migrations WHERE version = 3", fleet.schema(n));
+    for n in [1, 2] {
+        says(&mut db, &restore(n)).await;
+    }
+    // One question for each database does not see it, as docs/migrations.md says.
+    let trusting = fleet.migrate(&[]).await;
+    assert_eq!((trusting.code, report(&trusting)["run"].is_null()), (0, true), "{trusting}");
+    let one = fleet.labctl(&["tenant", "migrate", &tenant("ahead", 1), "-o", "json"]).await;
+    assert_eq!((one.code, who(&report(&one), "migrated")), (0, these("ahead", [1])), "{one}");
+    assert_eq!(fleet.with(&mut db, "notes").await, these("ahead", [0, 1, 3, 4]));
+
+    says(&mut db, &format!("UPDATE labctl_ledger.schemas SET version = 2 WHERE schema = '{}'", fleet.schema(3))).await;
+    let dry = fleet.migrate(&["--look", "--dry-run"]).await;
+    assert_eq!((dry.code, chosen(&dry)), (2, these("ahead", [2, 3])), "{dry}");
+    let looked = fleet.migrate(&["--look"]).await;
+    let found = report(&looked);
+    assert_eq!((looked.code, who(&found, "migrated"), who(&found, "found")), (0, these("ahead", [2]), these("ahead", [3])), "{looked}");
+    fleet.all_agree(3).await;
+    let again = fleet.migrate(&["--look"]).await;
+    assert_eq!((again.code, report(&again)["run"].is_null()), (0, true), "{again}");
+
+    // A ledger that cannot be read is its tenant's matter, and keeps nobody from being looked at.
+    says(&mut db, &restore(1)).await;
+    says(&mut db, &format!("ALTER TABLE {}.labctl_migrations RENAME checksum TO sum", fleet.schema(0))).await;
+    let odd = fleet.migrate(&["--look", "--max-failures", "1"]).await;
+    let found = report(&odd);
+    assert_eq!((odd.code, found["behind"].as_u64()), (3, Some(1)), "{odd}");
+    assert_eq!((who(&found, "failed"), who(&found, "migrated")), (these("ahead", [0]), these("ahead", [1])), "{odd}");
+    says(&mut db, &format!("ALTER TABLE {}.labctl_migrations RENAME sum TO checksum", fleet.schema(0))).await;
+    assert_eq!(fleet.migrate(&["--look"]).await.code, 0);
+    fleet.all_agree(3).await;
+}
+
+/// In a sandbox of its own: nobody else's run is to change the statistics, and there is a fleet of nobody.
+#[tokio::test(flavor = "multi_thread")]
+async fn catalogs_are_analysed_after_a_hundred_changes_and_a_fleet_of_nobody_has_nothing_to_do() {
+    let fleet = Fleet::empty(Box::leak(Box::new(World::started())), "bulk");
+    let nobody = fleet.labctl(&["fleet", "migrate", "-o", "json"]).await;
+    assert_eq!((nobody.code, report(&nobody)["status"].as_str(), report(&nobody)["tenants"].as_u64()), (0, Some("done"), Some(0)), "{nobody}");
+    let filtered = fleet.labctl(&["fleet", "migrate", "--stack", "labcloud", "-o", "json"]).await;
+    assert_eq!((filtered.code, filtered.error()["code"].as_str()), (1, Some("nobody_chosen")), "{filtered}");
+
+    let fleet = fleet.plant(None, 100).await;
+    fleet.file("V3__add_notes.sql", NOTES);
+    let mut db = fleet.world.superuser("shared").await;
+    let analysed =
+        "SELECT count(last_analyze) FROM pg_stat_sys_tables WHERE schemaname = 'pg_catalog' AND relname IN ('pg_class', 'pg_attribute', 'pg_depend')";
+    assert_eq!(fleet.labctl(&["tenant", "migrate", &tenant("bulk", 0)]).await.code, 0);
+    let few = fleet.migrate(&[]).await;
+    assert_eq!((few.code, who(&report(&few), "migrated").len(), count(&mut db, analysed).await), (0, 99, 0), "{few}");
+    fleet.file("V4__add_more.sql", "CREATE TABLE more (id int);\n");
+    let many = fleet.migrate(&[]).await;
+    assert_eq!((many.code, who(&report(&many), "migrated").len()), (0, 100), "{many}");
+    // What a session did is in the statistics a moment after it.
+    let until = Instant::now() + Duration::from_secs(20);
+    while count(&mut db, analysed).await < 3 {
+        assert!(Instant::now() < until, "the catalogs were not analysed");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    fleet.all_agree(4).await;
 }
