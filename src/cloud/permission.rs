@@ -180,7 +180,7 @@ fn condition(operator: &str, key: &str, wanted: &[String], request: &Request) ->
     if operator == "Null" {
         return yes(wanted.iter().any(|w| (w == "true") == found.is_none()));
     }
-    let negative = matches!(operator, "StringNotEquals" | "StringNotLike" | "ArnNotLike" | "ArnNotEquals" | "StringNotEqualsIgnoreCase");
+    let negative = matches!(operator, "StringNotEquals" | "StringNotLike" | "ArnNotLike" | "ArnNotEquals" | "StringNotEqualsIgnoreCase" | "NumericNotEquals");
     let Some(found) = found else { return yes(if_exists || negative) };
     let mut any = false;
     for wanted in wanted {
@@ -193,10 +193,27 @@ fn condition(operator: &str, key: &str, wanted: &[String], request: &Request) ->
             "StringEquals" | "StringNotEquals" => plain(&tokens) == found,
             "StringEqualsIgnoreCase" | "StringNotEqualsIgnoreCase" | "Bool" => plain(&tokens).eq_ignore_ascii_case(found),
             "StringLike" | "StringNotLike" | "ArnLike" | "ArnEquals" | "ArnNotLike" | "ArnNotEquals" => glob(&tokens, found),
+            numeric if numeric.starts_with("Numeric") => match compared(numeric, &plain(&tokens), found) {
+                Some(holds) => holds,
+                None => return Matches::Unknown(format!("{numeric} of {found} is not understood")),
+            },
             other => return Matches::Unknown(format!("the operator {other} is not understood")),
         };
     }
     yes(any != negative)
+}
+
+/// Two numbers, compared; `None` where they are none.
+fn compared(operator: &str, wanted: &str, found: &str) -> Option<bool> {
+    let order = found.parse::<f64>().ok()?.partial_cmp(&wanted.parse().ok()?)?;
+    Some(match operator {
+        "NumericEquals" | "NumericNotEquals" => order.is_eq(),
+        "NumericLessThan" => order.is_lt(),
+        "NumericLessThanEquals" => order.is_le(),
+        "NumericGreaterThan" => order.is_gt(),
+        "NumericGreaterThanEquals" => order.is_ge(),
+        _ => return None,
+    })
 }
 
 fn yes(matches: bool) -> Matches {
@@ -345,6 +362,29 @@ mod tests {
         ];
         for (policies, boundary, expected) in rows {
             assert_eq!(allowed(&decide(&policies, boundary, None, &ask)), expected, "{policies:?} {boundary:?}");
+        }
+    }
+
+    #[test]
+    fn numbers_are_compared_and_what_is_none_is_never_a_refusal() {
+        const TLS: &str = "s3:TlsVersion";
+        let rows: [(&str, &[(&str, &str)], Option<bool>); 8] = [
+            ("NumericLessThan", &[(TLS, "1.3")], Some(true)),
+            ("NumericLessThan", &[(TLS, "1.2")], Some(true)),
+            ("NumericLessThan", &[(TLS, "1.1")], Some(false)),
+            ("NumericLessThanEquals", &[(TLS, "1.2")], Some(false)),
+            ("NumericGreaterThan", &[(TLS, "1.3")], Some(false)),
+            ("NumericNotEquals", &[(TLS, "1.2")], Some(true)),
+            ("NumericLessThan", &[(TLS, "new")], None),
+            ("NumericLessThan", &[], None),
+        ];
+        for (operator, context, expected) in rows {
+            let document = json!({"Statement": [
+                {"Effect": "Allow", "Action": "s3:*", "Resource": "*"},
+                {"Effect": "Deny", "Action": "s3:*", "Resource": "*", "Condition": {operator: {TLS: "1.2"}}},
+            ]});
+            let ask = request("s3:GetObject", "arn:aws:s3:::b/b/x", context);
+            assert_eq!(allowed(&decide(&[document], None, None, &ask)), expected, "{operator} {context:?}");
         }
     }
 

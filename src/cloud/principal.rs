@@ -72,12 +72,15 @@ impl Principal {
         let mut request = request.clone();
         request.context.extend(self.tags.iter().map(|(k, v)| (format!("aws:PrincipalTag/{k}"), v.clone())));
         request.context.insert("aws:SecureTransport".to_owned(), "true".to_owned());
+        // Whoever attacks chooses. The simulator is not told: it knows no resource's policy, which is where this is asked.
+        let mut evaluated = request.clone();
+        evaluated.context.insert("s3:TlsVersion".to_owned(), "1.3".to_owned());
         let theirs = resource.map(|document| ResourcePolicy { document, principal: &self.arn });
         if !self.evaluates.load(Ordering::Relaxed) {
             match self.simulate(cloud, &request).await {
                 // The simulator is not told of the resource's policy.
                 Ok(Decision::Refused(why)) if theirs.is_some() => {
-                    return match decide(&[], None, theirs, &request) {
+                    return match decide(&[], None, theirs, &evaluated) {
                         Decision::Refused(_) => (Decision::Refused(why), Source::Simulated),
                         other => (other, Source::Evaluated),
                     };
@@ -86,7 +89,7 @@ impl Principal {
                 Err(_) => self.evaluates.store(true, Ordering::Relaxed),
             }
         }
-        (decide(&self.policies, self.boundary.as_ref(), theirs, &request), Source::Evaluated)
+        (decide(&self.policies, self.boundary.as_ref(), theirs, &evaluated), Source::Evaluated)
     }
 
     async fn simulate(&self, cloud: &Cloud, request: &Request) -> Result<Decision, Fault> {
