@@ -37,6 +37,9 @@ pub struct Report {
     pub breaches: usize,
     /// Attempts that prove nothing.
     pub not_run: usize,
+    /// How many probes there was nothing to try for.
+    #[serde(skip)]
+    pub nothing_to_try: usize,
     /// Its number on record.
     pub evidence: i64,
     /// The attempts, and those there was nothing to try for.
@@ -99,14 +102,15 @@ async fn subject(site: &Site, id: &str) -> Result<Subject, OpError> {
 
 async fn attack(site: &Site, a: &Subject, others: &[Subject]) -> Findings {
     let mut all = Findings::default();
-    match database::look(&site.cx, a, site.registry_at.as_ref()).await {
-        Some(mut attacker) => {
+    match (database::look(&site.cx, a, site.registry_at.as_ref()).await, &a.unreadable) {
+        (Some(mut attacker), _) => {
             all.add(attacker.attack(None).await);
             for b in others {
                 all.add(attacker.attack(Some(b)).await);
             }
         }
-        None => {
+        (None, Some(why)) => all.add(database::not_run(a, others, why)),
+        (None, None) => {
             all.left_out.push(LeftOut { probe: "database".to_owned(), against: None, why: format!("`{}` has nothing in PostgreSQL", a.tenant) });
         }
     }
@@ -126,5 +130,5 @@ async fn record(site: &Site, id: &str, others: &[Subject], found: Findings, comm
     let result = serde_json::to_value(&found).map_err(|e| OpError::Bug(e.to_string()))?;
     let new = NewEvidence { tenant: id, what: "isolation", command, verdict: verdict.as_str(), summary: &summary, result: &result };
     let evidence = site.registry.put_evidence(&site.holder, &new).await?;
-    Ok(Report { tenant: id.to_owned(), against, verdict, refused, breaches, not_run, evidence, found })
+    Ok(Report { tenant: id.to_owned(), against, verdict, refused, breaches, not_run, nothing_to_try: found.left_out.len(), evidence, found })
 }

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::probe::{Area, Finding, Findings, LeftOut, Verdict};
-use super::subject::{Subject, Thing};
+use super::subject::Subject;
 use crate::cloud::Cloud;
 use crate::cloud::permission::{Decision, Request};
 use crate::cloud::principal::{Principal, Source, bucket_policy, bucket_walls, key_policy, secret_policy};
@@ -82,8 +82,8 @@ pub const PROBES: &[Probe] = &[
     probe("own_tag", "change the tag its prefix follows", "iam:TagRole", Target::OwnRole),
 ];
 
-/// What a bucket is read for.
-const WALLS: [(&str, &str, &str); 2] = [
+/// What a bucket is read for: the probe, what an attacker would be after, and how it ought to be.
+pub const WALLS: [(&str, &str, &str); 2] = [
     ("s3_public_access", "the neighbour's bucket is open to the public", "public access is blocked in all four ways"),
     ("s3_ownership", "objects in the neighbour's bucket belong to somebody else", "BucketOwnerEnforced"),
 ];
@@ -96,21 +96,35 @@ struct Aim {
     policy: Result<Option<Value>, Fault>,
 }
 
+impl Aim {
+    /// Something that is on record, and cannot be told from the record.
+    fn unknown(fault: Fault) -> Self {
+        Self { resource: "what the record does not name".to_owned(), context: BTreeMap::new(), policy: Err(fault) }
+    }
+}
+
 /// Tries everything on a neighbour.
 pub async fn attack(cloud: &Cloud, a: &Subject, b: &Subject) -> Findings {
     let mut all = Findings::default();
     walls(cloud, b, &mut all).await;
-    let roles: Vec<&str> = a.of_kind("iam_role").filter_map(|t| t.spec["name"].as_str()).collect();
+    let roles: Vec<Result<&str, Fault>> = a.texts("iam_role", "name").collect();
     if roles.is_empty() {
-        let why = format!("`{}` has no role in AWS: nothing of its runs with rights of its own", a.tenant);
+        let why =
+            format!("`{}` has no role in AWS: its stack makes none, and what reaches files for it does so with rights that are not the tenant's", a.tenant);
         all.left_out.extend(PROBES.iter().map(|p| LeftOut { probe: p.id.to_owned(), against: Some(b.tenant.clone()), why: why.clone() }));
         return all;
     }
     for name in roles {
-        let principal = Principal::read(cloud, name).await;
+        let (name, principal) = match name {
+            Ok(name) => (name, Principal::read(cloud, name).await),
+            Err(fault) => (a.tenant.as_str(), Err(fault)),
+        };
         for probe in PROBES {
             let (against, aims) = match (probe.target, &principal) {
-                (Target::OwnRole, Ok(me)) => (None, vec![Aim { resource: me.arn.clone(), context: BTreeMap::new(), policy: Ok(None) }]),
+                (Target::OwnRole, me) => {
+                    let resource = me.as_ref().map_or_else(|_| name.to_owned(), |me| me.arn.clone());
+                    (None, vec![Aim { resource, context: BTreeMap::new(), policy: Ok(None) }])
+                }
                 _ => (Some(b.tenant.clone()), aims(cloud, b, probe.target).await),
             };
             if aims.is_empty() {
@@ -150,10 +164,9 @@ fn judged((decision, source): (Decision, Source)) -> (Verdict, String) {
 }
 
 /// The neighbour's bucket, and its prefix in it; an own bucket has the empty one.
-fn place(b: &Subject) -> Option<(String, String)> {
-    let shared = b.text("s3_prefix", "bucket").zip(b.text("s3_prefix", "prefix"));
-    let own = b.text("s3_bucket", "name").map(|name| (name, ""));
-    shared.or(own).map(|(bucket, prefix)| (bucket.to_owned(), prefix.to_owned()))
+fn place(b: &Subject) -> Option<Result<(&str, &str), Fault>> {
+    let shared = b.texts("s3_prefix", "bucket").zip(b.texts("s3_prefix", "prefix")).map(|(bucket, prefix)| Ok((bucket?, prefix?)));
+    shared.chain(b.texts("s3_bucket", "name").map(|name| Ok((name?, "")))).next()
 }
 
 async fn aims(cloud: &Cloud, b: &Subject, target: Target) -> Vec<Aim> {
@@ -162,38 +175,53 @@ async fn aims(cloud: &Cloud, b: &Subject, target: Target) -> Vec<Aim> {
     let mut found = Vec::new();
     match target {
         Target::Object | Target::Listing | Target::Bucket => {
-            let Some((bucket, prefix)) = place(b) else { return found };
-            let policy = bucket_policy(cloud, &bucket).await;
+            let (bucket, prefix) = match place(b) {
+                Some(Ok(place)) => place,
+                Some(Err(fault)) => return vec![Aim::unknown(fault)],
+                None => return found,
+            };
+            let policy = bucket_policy(cloud, bucket).await;
             let arn = format!("arn:{partition}:s3:::{bucket}");
             match target {
                 Target::Object => found.push(plain(format!("{arn}/{prefix}labctl-probe"), policy)),
-                Target::Listing => found.push(Aim { resource: arn, context: BTreeMap::from([("s3:prefix".to_owned(), prefix)]), policy }),
+                Target::Listing => found.push(Aim { resource: arn, context: BTreeMap::from([("s3:prefix".to_owned(), prefix.to_owned())]), policy }),
                 _ => found.push(plain(arn, policy)),
             }
         }
         Target::Key => {
-            for arn in b.of_kind("kms_key").filter_map(Thing::arn) {
-                let policy = key_policy(cloud, &arn).await;
-                found.push(plain(arn, policy));
+            for arn in b.arns("kms_key") {
+                found.push(match arn {
+                    Ok(arn) => {
+                        let policy = key_policy(cloud, &arn).await;
+                        plain(arn, policy)
+                    }
+                    Err(fault) => Aim::unknown(fault),
+                });
             }
         }
         Target::Secret => {
-            for arn in b.of_kind("secret").filter_map(Thing::arn) {
-                let policy = secret_policy(cloud, &arn).await;
-                found.push(plain(arn, policy));
+            for arn in b.arns("secret") {
+                found.push(match arn {
+                    Ok(arn) => {
+                        let policy = secret_policy(cloud, &arn).await;
+                        plain(arn, policy)
+                    }
+                    Err(fault) => Aim::unknown(fault),
+                });
             }
         }
         Target::Role => {
-            for name in b.of_kind("iam_role").filter_map(|t| t.spec["name"].as_str()) {
-                match Principal::read(cloud, name).await {
-                    Ok(role) => found.push(plain(role.arn, Ok(Some(role.trust)))),
-                    Err(fault) => found.push(plain(name.to_owned(), Err(fault))),
-                }
+            for name in b.texts("iam_role", "name") {
+                let role = match name {
+                    Ok(name) => Principal::read(cloud, name).await,
+                    Err(fault) => Err(fault),
+                };
+                found.push(role.map_or_else(Aim::unknown, |role| plain(role.arn, Ok(Some(role.trust)))));
             }
         }
         Target::Logs => {
-            let (region, names) = (cloud.region().to_owned(), b.of_kind("log_group").filter_map(|t| t.spec["name"].as_str()));
-            found.extend(names.map(|n| plain(format!("arn:{partition}:logs:{region}:*:log-group:{n}:log-stream:x"), Ok(None))));
+            let arn = |n: &str| format!("arn:{partition}:logs:{}:*:log-group:{n}:log-stream:x", cloud.region());
+            found.extend(b.texts("log_group", "name").map(|name| name.map_or_else(Aim::unknown, |n| plain(arn(n), Ok(None)))));
         }
         Target::OwnRole => {}
     }
@@ -201,13 +229,16 @@ async fn aims(cloud: &Cloud, b: &Subject, target: Target) -> Vec<Aim> {
 }
 
 async fn walls(cloud: &Cloud, b: &Subject, all: &mut Findings) {
-    let Some((bucket, _)) = place(b) else {
+    let Some(place) = place(b) else {
         let left_out =
             |(id, ..): &(&str, &str, &str)| LeftOut { probe: (*id).to_owned(), against: Some(b.tenant.clone()), why: format!("`{}` has no files", b.tenant) };
         all.left_out.extend(WALLS.iter().map(left_out));
         return;
     };
-    let read = bucket_walls(cloud, &bucket).await;
+    let (bucket, read) = match place {
+        Ok((bucket, _)) => (bucket, bucket_walls(cloud, bucket).await),
+        Err(fault) => ("what the record does not name", Err(fault)),
+    };
     for (n, (id, what, expected)) in WALLS.iter().enumerate() {
         let (verdict, got) = match &read {
             Ok((block, enforced)) if [*block, *enforced][n] => (Verdict::Refused, "it is so".to_owned()),

@@ -1,4 +1,5 @@
-//! Isolation in PostgreSQL: every role of a tenant's logs in with the password its application has, and tries.
+//! Isolation in PostgreSQL: every role of a tenant's logs in with the password its application has, and tries. Who must try is known from the
+//! place ([`Place::posts`](super::subject::Place::posts)), not from who could log in: what nobody was there to try is not run.
 //!
 //! * [`probes`]: the list.
 //! * [`Names`]: what the list's `{…}` mean for two tenants, or why one means nothing.
@@ -161,20 +162,41 @@ pub struct Attacker<'a> {
 /// Logs in as each of the tenant's roles; `None` where it has nothing in PostgreSQL. A role that cannot log in proves nothing, and is told so.
 pub async fn look<'a>(cx: &'a Cx, tenant: &'a Subject, registry: Option<&'a Registry>) -> Option<Attacker<'a>> {
     let place = tenant.place.as_ref()?;
+    let logins = tenant.logins();
+    let mut posts = place.posts();
+    for role in &logins {
+        if !posts.contains(&role.part) {
+            posts.push(role.part.clone());
+        }
+    }
     let mut sessions = Vec::new();
-    for role in tenant.logins() {
-        let fallback =
-            || Login { endpoint: place.host.endpoint.clone(), database: place.database.clone(), username: role.name.clone(), password: String::new().into() };
-        let (login, db) = match tenant.login(cx, place, &role).await {
+    for post in posts {
+        let nobody =
+            || Login { endpoint: place.host.endpoint.clone(), database: place.database.clone(), username: post.clone(), password: String::new().into() };
+        let found = match logins.iter().find(|r| r.part == post) {
+            Some(role) => tenant.login(cx, place, role).await,
+            None => Err(Fault::refused("registry:resources", "no_login", format!("no login of the role `{post}` is on record"))),
+        };
+        let (login, db) = match found {
             Ok(login) => {
                 let db = cx.db.connect_alone(&login).await;
                 (login, db)
             }
-            Err(fault) => (fallback(), Err(fault)),
+            Err(fault) => (nobody(), Err(fault)),
         };
-        sessions.push(Session { login, maker: role.name == place.migrate, application: role.name == place.app, db });
+        sessions.push(Session { login, maker: place.shared.is_none() && post == place.migrate, application: post == place.app, db });
     }
     Some(Attacker { cx, tenant, place, registry, sessions, probes: PROBES.iter().chain(ROWS).collect() })
+}
+
+/// What a tenant whose place cannot be told would have tried.
+pub fn not_run(tenant: &Subject, neighbours: &[Subject], why: &str) -> Findings {
+    let mut all = Findings::default();
+    for probe in PROBES {
+        let against: Vec<Option<&str>> = if probe.about == About::Place { vec![None] } else { neighbours.iter().map(|b| Some(b.tenant.as_str())).collect() };
+        all.findings.extend(against.into_iter().map(|b| probe.finding(probe.sql, &format!("roles of {}", tenant.tenant), b, why.to_owned(), Verdict::NotRun)));
+    }
+    all
 }
 
 impl Attacker<'_> {
@@ -208,6 +230,11 @@ impl Attacker<'_> {
             all.add(found);
         }
         self.sessions = sessions;
+        if self.place.shared.is_some() {
+            let why = format!("`{}` has rows in shared tables, and no role that may make anything", self.tenant.tenant);
+            let makers = self.probes.iter().filter(|p| p.who == Who::Maker && self.turn(p, neighbour));
+            all.left_out.extend(makers.map(|p| LeftOut { probe: p.id.to_owned(), against: neighbour.map(|b| b.tenant.clone()), why: why.clone() }));
+        }
         all.left_out.sort();
         all.left_out.dedup();
         all
@@ -245,22 +272,23 @@ impl Attacker<'_> {
         let mut all = Findings::default();
         let (by, against) = (session.login.username.clone(), neighbour.map(|b| b.tenant.as_str()));
         let mut batch: Vec<(&Probe, String)> = Vec::new();
-        let mine: Vec<&Probe> = self
-            .probes
-            .iter()
-            .copied()
-            .filter(|p| (p.about == About::Place) == neighbour.is_none() && session.tries(p) && self.makes_sense(p, neighbour))
-            .collect();
+        let mine: Vec<&Probe> = self.probes.iter().copied().filter(|p| session.tries(p) && self.turn(p, neighbour)).collect();
         for probe in mine {
+            if let Some(why) = neighbour.and_then(|b| b.unreadable.clone()) {
+                all.findings.push(probe.finding(probe.sql, &by, against, why, Verdict::NotRun));
+                continue;
+            }
             let left_out = |why: String| LeftOut { probe: probe.id.to_owned(), against: against.map(ToOwned::to_owned), why };
             if let Some(why) = neighbour.and_then(|b| self.out_of_reach(probe, b)) {
                 all.left_out.push(left_out(why));
                 continue;
             }
             if let Way::Login(to) = probe.way {
-                match self.login_to(to, session, neighbour) {
-                    Ok(login) => all.findings.push(self.log_in(probe, login, &by, against).await),
-                    Err(why) => all.left_out.push(left_out(why)),
+                match (self.login_to(to, session, neighbour), &session.db) {
+                    (Err(why), _) => all.left_out.push(left_out(why)),
+                    // Who has no entry anywhere is kept out of there by nothing that would be proved.
+                    (Ok(login), Err(fault)) => all.findings.push(probe.finding(&tried(&login), &by, against, no_session(fault), Verdict::NotRun)),
+                    (Ok(login), Ok(_)) => all.findings.push(self.log_in(probe, login, &by, against).await),
                 }
                 continue;
             }
@@ -276,7 +304,7 @@ impl Attacker<'_> {
                 }
             };
             match (&mut session.db, probe.way) {
-                (Err(fault), _) => all.findings.push(probe.finding(&sql, &by, against, format!("could not log in: {fault}"), Verdict::NotRun)),
+                (Err(fault), _) => all.findings.push(probe.finding(&sql, &by, against, no_session(fault), Verdict::NotRun)),
                 (Ok(_), Way::Statement | Way::Rows) => batch.push((probe, sql)),
                 (Ok(db), way) => {
                     let outcome = match way {
@@ -305,8 +333,12 @@ impl Attacker<'_> {
         all
     }
 
-    /// In tables that both share, the probes of a schema that is the neighbour's alone mean nothing; anywhere else, those of shared tables do.
-    fn makes_sense(&self, probe: &Probe, neighbour: Option<&Subject>) -> bool {
+    /// Whether a probe is to be tried now, by whomever. In tables that both share, those of a schema that is the neighbour's alone mean nothing;
+    /// anywhere else, those of shared tables do.
+    fn turn(&self, probe: &Probe, neighbour: Option<&Subject>) -> bool {
+        if (probe.about == About::Place) != neighbour.is_none() {
+            return false;
+        }
         let together = neighbour.and_then(|b| b.place.as_ref()).is_some_and(|p| self.shares_with(p));
         match probe.about {
             About::Schema => !together,
@@ -336,14 +368,18 @@ impl Attacker<'_> {
             (To::Registry, _, Some(registry)) => (login.endpoint, login.database) = (registry.endpoint.clone(), registry.database.clone()),
             (To::Registry, _, None) => return Err("the registry is reached by a socket of this machine, which no tenant has".to_owned()),
             (To::Neighbour, Some(p), _) => (login.endpoint, login.database) = (p.host.endpoint.clone(), p.database.clone()),
-            (To::AsNeighbour, Some(p), _) => login.username.clone_from(&p.app),
+            (To::AsNeighbour, Some(p), _) => {
+                // The one of its two logins that is open: the other would refuse everybody.
+                let open = neighbour.and_then(|b| b.logins().into_iter().find(|r| r.part == p.app));
+                login.username = open.map_or_else(|| p.app.clone(), |r| r.name);
+            }
             (To::Neighbour | To::AsNeighbour, None, _) => return Err("the neighbour has nothing in PostgreSQL".to_owned()),
         }
         Ok(login)
     }
 
     async fn log_in(&self, probe: &Probe, login: Login, by: &str, against: Option<&str>) -> Finding {
-        let tried = format!("connect to {}/{} as {}", login.endpoint, login.database, login.username);
+        let tried = tried(&login);
         match self.cx.db.connect_alone(&login).await {
             Ok(_) => probe.finding(&tried, by, against, "logged in".to_owned(), Verdict::Breach),
             Err(fault) if fault.class == Class::Refused => {
@@ -362,6 +398,14 @@ impl Session {
             Who::Application => self.application,
         }
     }
+}
+
+fn tried(login: &Login) -> String {
+    format!("connect to {}/{} as {}", login.endpoint, login.database, login.username)
+}
+
+fn no_session(fault: &Fault) -> String {
+    format!("could not log in: {fault}")
 }
 
 fn judged(probe: &Probe, tried: &str, by: &str, against: Option<&str>, outcome: Result<Outcome, Fault>) -> Finding {
