@@ -1,6 +1,8 @@
 //! A Cognito user pool, as far as isolation goes: attributes, clients, users, and whether a client takes a pool's users.
 
-use aws_sdk_cognitoidentityprovider::types::{AttributeType, AuthFlowType};
+use std::collections::BTreeSet;
+
+use aws_sdk_cognitoidentityprovider::types::{AttributeType, AuthFlowType, UserPoolType, UserType};
 
 use super::Cloud;
 use super::fault::{fault, is};
@@ -18,13 +20,17 @@ pub struct Rules {
     pub only_admins_create: bool,
 }
 
+async fn describe(cloud: &Cloud, pool: &str) -> Result<UserPoolType, Fault> {
+    let found = cloud.cognito.describe_user_pool().user_pool_id(pool).send().await.map_err(|e| fault("cognito-idp:DescribeUserPool", e))?;
+    found.user_pool.ok_or_else(|| Fault::refused("cognito-idp:DescribeUserPool", "unexpected_answer", "there is no pool in the answer"))
+}
+
 /// Reads a pool.
 ///
 /// # Errors
 /// What Cognito answers.
 pub async fn rules(cloud: &Cloud, pool: &str) -> Result<Rules, Fault> {
-    let found = cloud.cognito.describe_user_pool().user_pool_id(pool).send().await.map_err(|e| fault("cognito-idp:DescribeUserPool", e))?;
-    let pool = found.user_pool.ok_or_else(|| Fault::refused("cognito-idp:DescribeUserPool", "unexpected_answer", "there is no pool in the answer"))?;
+    let pool = describe(cloud, pool).await?;
     let fixed = pool.schema_attributes().iter().any(|a| a.name() == Some(TENANT_ID) && a.mutable() == Some(false));
     let admins = pool.admin_create_user_config().is_some_and(|c| c.allow_admin_create_user_only());
     Ok(Rules { tenant_id_is_fixed: fixed, only_admins_create: admins })
@@ -68,18 +74,38 @@ pub async fn tenant_of_user(cloud: &Cloud, pool: &str, user: &str) -> Result<Opt
     }
 }
 
+async fn members(cloud: &Cloud, pool: &str, group: &str) -> Result<Vec<UserType>, Fault> {
+    let mut pages = cloud.cognito.list_users_in_group().user_pool_id(pool).group_name(group).into_paginator().items().send();
+    let mut users = Vec::new();
+    while let Some(user) = pages.next().await {
+        users.push(user.map_err(|e| fault("cognito-idp:ListUsersInGroup", e))?);
+    }
+    Ok(users)
+}
+
 /// Whose the users in a group are.
 ///
 /// # Errors
 /// What Cognito answers.
 pub async fn tenants_in_group(cloud: &Cloud, pool: &str, group: &str) -> Result<Vec<Option<String>>, Fault> {
-    let mut pages = cloud.cognito.list_users_in_group().user_pool_id(pool).group_name(group).into_paginator().items().send();
-    let mut tenants = Vec::new();
-    while let Some(user) = pages.next().await {
-        let user = user.map_err(|e| fault("cognito-idp:ListUsersInGroup", e))?;
-        tenants.push(tenant_of(user.attributes()));
-    }
-    Ok(tenants)
+    Ok(members(cloud, pool, group).await?.iter().map(|user| tenant_of(user.attributes())).collect())
+}
+
+/// The users in a group, as the pool names them.
+///
+/// # Errors
+/// What Cognito answers.
+pub async fn users_in_group(cloud: &Cloud, pool: &str, group: &str) -> Result<BTreeSet<String>, Fault> {
+    Ok(members(cloud, pool, group).await?.into_iter().filter_map(|user| user.username).collect())
+}
+
+/// What a pool's tokens have as `iss`, by the id the pool answers with.
+///
+/// # Errors
+/// What Cognito answers.
+pub async fn issuer(cloud: &Cloud, pool: &str) -> Result<String, Fault> {
+    let id = describe(cloud, pool).await?.id.unwrap_or_default();
+    Ok(format!("https://cognito-idp.{}.amazonaws.com/{id}", cloud.region()))
 }
 
 /// What came of signing in to a pool through a client, as a user there is not.

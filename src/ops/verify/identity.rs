@@ -1,5 +1,8 @@
 //! Isolation in Cognito: a token of one tenant's must not be valid for another. Its issuer (the pool) differs, or its group claim does, and
 //! nobody can write the claim that says whose he is.
+//!
+//! labctl has no user's password and obtains no token: it reads from Cognito what tokens are made of. With real tokens
+//! `tests/it/e2e/verify.rs` does it.
 
 use super::probe::{Area, Finding, Findings, LeftOut, Verdict};
 use super::subject::Subject;
@@ -11,30 +14,39 @@ use crate::engine::fault::Fault;
 struct Users<'a> {
     pool: &'a str,
     group: Option<&'a str>,
-    client: Option<&'a str>,
+    client: Option<String>,
     names: Vec<&'a str>,
 }
 
-fn users(s: &Subject) -> Option<Users<'_>> {
-    let pool = s.text("cognito_group", "pool_id").or_else(|| s.text("cognito_user", "pool_id")).or_else(|| s.text("cognito_user_pool_client", "pool_id"))?;
-    let last = |id: &'_ Option<String>| id.as_deref().and_then(|i| i.rsplit_once('/')).is_some();
-    let client = s.things.iter().find(|t| t.address.kind == "cognito_user_pool_client" && last(&t.id));
-    let client = client.and_then(|t| t.id.as_deref()).and_then(|i| i.rsplit_once('/')).map(|(_, id)| id);
-    let names = s.things.iter().filter(|t| t.address.kind == "cognito_user").filter_map(|t| t.spec["email"].as_str()).collect();
-    Some(Users { pool, group: s.text("cognito_group", "name"), client, names })
+/// # Errors
+/// What is missing of the record of something that is there.
+fn users(s: &Subject) -> Result<Option<Users<'_>>, Fault> {
+    let pools = ["cognito_group", "cognito_user", "cognito_user_pool_client"].into_iter().flat_map(|kind| s.texts(kind, "pool_id"));
+    let Some(pool) = pools.collect::<Result<Vec<_>, _>>()?.first().copied() else { return Ok(None) };
+    let group = s.texts("cognito_group", "name").next().transpose()?;
+    let names = s.texts("cognito_user", "email").collect::<Result<_, _>>()?;
+    let client = s.arns("cognito_user_pool_client").next().transpose()?;
+    if let Some(id) = client.as_ref().filter(|id| !id.contains('/')) {
+        return Err(Fault::refused("registry:resources", "unreadable", format!("`{id}` is not the id of a client of {}", s.tenant)));
+    }
+    Ok(Some(Users { pool, group, client: client.and_then(|id| id.rsplit_once('/').map(|(_, client)| client.to_owned())), names }))
 }
 
 /// A probe: what it is after, and what must be so.
-struct Probe {
-    id: &'static str,
-    what: &'static str,
-    expected: &'static str,
+#[derive(Debug, Clone, Copy)]
+pub struct Probe {
+    /// Unique among all probes.
+    pub id: &'static str,
+    /// What an attacker would be after.
+    pub what: &'static str,
+    /// What must be so.
+    pub expected: &'static str,
 }
 
-/// How each probe is made, in the order of the list below.
-const PROBES: &[Probe] = &[
-    Probe { id: "issuer_or_group", what: "have a token that is the neighbour's too", expected: "another pool, or another group" },
-    Probe { id: "foreign_client", what: "sign in through the neighbour's client", expected: "ResourceNotFoundException" },
+/// Every probe there is. How each is made, [`answer`] says.
+pub const PROBES: &[Probe] = &[
+    Probe { id: "issuer_or_group", what: "have a token with the neighbour's issuer and group", expected: "another pool, or nobody in both groups" },
+    Probe { id: "foreign_client", what: "have its own pool take the neighbour's client", expected: "ResourceNotFoundException" },
     Probe { id: "foreign_user", what: "be known in the neighbour's pool", expected: "UserNotFoundException" },
     Probe { id: "group_members", what: "be a member of the neighbour's group", expected: "every member's claim is the neighbour's" },
     Probe { id: "own_claim", what: "carry the neighbour's claim", expected: "every user's claim is its own tenant's" },
@@ -50,34 +62,45 @@ type Answer = Result<(String, String, bool), Fault>;
 /// Tries everything on a neighbour.
 pub async fn attack(cloud: &Cloud, a: &Subject, b: &Subject) -> Findings {
     let mut all = Findings::default();
-    let (Some(ours), Some(theirs)) = (users(a), users(b)) else {
-        let why = format!("`{}` or `{}` has no users in Cognito", a.tenant, b.tenant);
-        all.left_out.extend(PROBES.iter().map(|p| LeftOut { probe: p.id.to_owned(), against: Some(b.tenant.clone()), why: why.clone() }));
-        return all;
+    let (ours, theirs) = match (users(a), users(b)) {
+        (Ok(Some(ours)), Ok(Some(theirs))) => (ours, theirs),
+        (Err(fault), _) | (_, Err(fault)) => {
+            all.findings.extend(PROBES.iter().map(|p| finding(p, a, b, (fault.call.clone(), fault.to_string(), Verdict::NotRun))));
+            return all;
+        }
+        _ => {
+            let why = format!("`{}` or `{}` has no users in Cognito", a.tenant, b.tenant);
+            all.left_out.extend(PROBES.iter().map(|p| LeftOut { probe: p.id.to_owned(), against: Some(b.tenant.clone()), why: why.clone() }));
+            return all;
+        }
     };
     for probe in PROBES {
         match answer(probe.id, cloud, (a, &ours), (b, &theirs)).await {
             Err(why) => all.left_out.push(LeftOut { probe: probe.id.to_owned(), against: Some(b.tenant.clone()), why }),
             Ok(answer) => {
-                let (tried, got, verdict) = match answer {
+                let came_to = match answer {
                     Ok((tried, got, stands)) => (tried, got, if stands { Verdict::Refused } else { Verdict::Breach }),
                     Err(fault) => (fault.call.clone(), fault.to_string(), Verdict::NotRun),
                 };
-                all.findings.push(Finding {
-                    probe: probe.id.to_owned(),
-                    area: Area::Identity,
-                    what: probe.what.to_owned(),
-                    tried,
-                    by: format!("users of {}", a.tenant),
-                    against: Some(b.tenant.clone()),
-                    expected: probe.expected.to_owned(),
-                    got,
-                    verdict,
-                });
+                all.findings.push(finding(probe, a, b, came_to));
             }
         }
     }
     all
+}
+
+fn finding(probe: &Probe, a: &Subject, b: &Subject, (tried, got, verdict): (String, String, Verdict)) -> Finding {
+    Finding {
+        probe: probe.id.to_owned(),
+        area: Area::Identity,
+        what: probe.what.to_owned(),
+        tried,
+        by: format!("users of {}", a.tenant),
+        against: Some(b.tenant.clone()),
+        expected: probe.expected.to_owned(),
+        got,
+        verdict,
+    }
 }
 
 /// # Errors
@@ -85,13 +108,9 @@ pub async fn attack(cloud: &Cloud, a: &Subject, b: &Subject) -> Findings {
 async fn answer(id: &str, cloud: &Cloud, (a, ours): (&Subject, &Users<'_>), (b, theirs): (&Subject, &Users<'_>)) -> Result<Answer, String> {
     let same_pool = ours.pool == theirs.pool;
     Ok(match id {
-        "issuer_or_group" => {
-            let apart = !same_pool || ours.group.is_some() && ours.group != theirs.group;
-            let of = |u: &Users<'_>| format!("pool {} group {}", u.pool, u.group.unwrap_or("(none)"));
-            Ok(("pool and group on record".to_owned(), format!("{} and {}", of(ours), of(theirs)), apart))
-        }
+        "issuer_or_group" => issuer_or_group(cloud, ours, theirs).await,
         "foreign_client" => {
-            let client = theirs.client.filter(|_| !same_pool).ok_or_else(|| format!("`{}` has no client of its own", b.tenant))?;
+            let client = theirs.client.as_deref().filter(|_| !same_pool).ok_or_else(|| format!("`{}` has no client of its own", b.tenant))?;
             let tried = format!("AdminInitiateAuth at pool {} through client {client}", ours.pool);
             pool::sign_in(cloud, ours.pool, client).await.map(|got| match got {
                 SignIn::NoSuchClient => (tried, "ResourceNotFoundException".to_owned(), true),
@@ -142,6 +161,21 @@ async fn answer(id: &str, cloud: &Cloud, (a, ours): (&Subject, &Users<'_>), (b, 
         "claim_unwritable" => writers(cloud, ours.pool, TENANT_ID).await,
         _ => writers(cloud, ours.pool, "custom:tenant_tier").await,
     })
+}
+
+/// What Cognito would write into a token of A's: the issuer, which is the pool as it answers, and the groups its users are in.
+async fn issuer_or_group(cloud: &Cloud, ours: &Users<'_>, theirs: &Users<'_>) -> Answer {
+    if ours.pool != theirs.pool {
+        let (own, other) = (pool::issuer(cloud, ours.pool).await?, pool::issuer(cloud, theirs.pool).await?);
+        return Ok((format!("DescribeUserPool {} and {}", ours.pool, theirs.pool), format!("issuers {own} and {other}"), own != other));
+    }
+    let (Some(group), Some(other)) = (ours.group, theirs.group) else {
+        return Ok((format!("groups in pool {}", ours.pool), "one pool, and not a group for each".to_owned(), false));
+    };
+    let (own, others) = (pool::users_in_group(cloud, ours.pool, group).await?, pool::users_in_group(cloud, theirs.pool, other).await?);
+    let both = own.intersection(&others).count();
+    let got = format!("one issuer; {} users in {group}, {both} of them in {other}", own.len());
+    Ok((format!("ListUsersInGroup {group} and {other}"), got, group != other && both == 0))
 }
 
 fn fixed(is: bool) -> &'static str {
