@@ -40,6 +40,8 @@ struct Line {
     refused: usize,
     breaches: usize,
     not_run: usize,
+    /// Probes for which there was nothing to try.
+    left_out: usize,
     verdict: Verdict,
     evidence: Option<i64>,
     /// Why there is no evidence.
@@ -47,7 +49,7 @@ struct Line {
 }
 
 impl Row for Line {
-    const COLUMNS: &'static [&'static str] = &["tenant", "against", "refused", "breaches", "not_run", "verdict", "evidence"];
+    const COLUMNS: &'static [&'static str] = &["tenant", "against", "refused", "breaches", "not_run", "left_out", "verdict", "evidence"];
 
     fn cells(&self) -> Vec<String> {
         vec![
@@ -56,6 +58,7 @@ impl Row for Line {
             self.refused.to_string(),
             self.breaches.to_string(),
             self.not_run.to_string(),
+            self.left_out.to_string(),
             self.verdict.to_string(),
             self.evidence.map_or_else(|| self.error.clone().unwrap_or_default(), |n| n.to_string()),
         ]
@@ -70,13 +73,22 @@ fn line(tenant: String, run: Result<Report, OpError>) -> Line {
             refused: r.refused,
             breaches: r.breaches,
             not_run: r.not_run,
+            left_out: r.nothing_to_try,
             verdict: r.verdict,
             evidence: Some(r.evidence),
             error: None,
         },
-        Err(e) => {
-            Line { tenant, against: Vec::new(), refused: 0, breaches: 0, not_run: 0, verdict: Verdict::NotRun, evidence: None, error: Some(e.to_string()) }
-        }
+        Err(e) => Line {
+            tenant,
+            against: Vec::new(),
+            refused: 0,
+            breaches: 0,
+            not_run: 0,
+            left_out: 0,
+            verdict: Verdict::NotRun,
+            evidence: None,
+            error: Some(e.to_string()),
+        },
     }
 }
 

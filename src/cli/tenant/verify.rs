@@ -8,7 +8,7 @@ use crate::cli::error::Kind;
 use crate::cli::help::examples;
 use crate::cli::output::{Row, Sheet, View};
 use crate::cli::{Cli, CliError};
-use crate::ops::verify::probe::{Finding, VISIBLE, Verdict, Visible};
+use crate::ops::verify::probe::{Finding, LeftOut, VISIBLE, Verdict, Visible};
 use crate::ops::verify::run::{Against, Report, verify};
 
 /// Prove a tenant's isolation: try, with its real credentials, what must be refused
@@ -76,10 +76,37 @@ fn lines(findings: &[Finding]) -> Vec<Line> {
     lines
 }
 
+/// All probes that there was nothing to try for, for one reason: for people.
+#[derive(Debug, Serialize)]
+struct Reason {
+    probes: usize,
+    why: String,
+    such_as: String,
+}
+
+impl Row for Reason {
+    const COLUMNS: &'static [&'static str] = &["probes", "why", "such_as"];
+
+    fn cells(&self) -> Vec<String> {
+        vec![self.probes.to_string(), self.why.clone(), self.such_as.clone()]
+    }
+}
+
+fn reasons(left_out: &[LeftOut]) -> Vec<Reason> {
+    let mut by_reason: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for l in left_out {
+        by_reason.entry(&l.why).or_default().push(&l.probe);
+    }
+    let mut reasons: Vec<Reason> =
+        by_reason.into_iter().map(|(why, all)| Reason { probes: all.len(), why: why.to_owned(), such_as: all[..all.len().min(2)].join(", ") }).collect();
+    reasons.sort_by_key(|r| std::cmp::Reverse(r.probes));
+    reasons
+}
+
 impl View for Shown<'_> {
     fn view(&self) -> Sheet {
         let r = self.report;
-        let lines = lines(&r.found.findings);
+        let (lines, reasons) = (lines(&r.found.findings), reasons(&r.found.left_out));
         Sheet::new()
             .field("tenant", &r.tenant)
             .field("against", r.against.join(", "))
@@ -88,6 +115,7 @@ impl View for Shown<'_> {
             .field("left_out", format!("{} for which there was nothing to try", r.found.left_out.len()))
             .field("evidence", r.evidence)
             .rows(format!("{} probes", lines.len()), &lines)
+            .rows(format!("{} left out", r.found.left_out.len()), &reasons)
     }
 }
 
@@ -121,4 +149,21 @@ fn ended(report: &Report) -> Result<(), CliError> {
     };
     let worst = report.found.findings.iter().filter(|f| f.verdict == report.verdict);
     Err(worst.take(FEW).fold(told, |told, f| told.cause(format!("{} as {}: {} → {}", f.probe, f.by, f.tried, f.got))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_left_out_is_told_by_reason_the_commonest_first() {
+        let left_out = [("server", "no wrapper"), ("kms_decrypt", "no role"), ("s3_get", "no role"), ("s3_put", "no role")].map(|(probe, why)| LeftOut {
+            probe: probe.into(),
+            against: Some("b".into()),
+            why: why.into(),
+        });
+        let told: Vec<Vec<String>> = reasons(&left_out).iter().map(Row::cells).collect();
+        assert_eq!(told, [["3", "no role", "kms_decrypt, s3_get"], ["1", "no wrapper", "server"]]);
+        assert!(reasons(&[]).is_empty());
+    }
 }

@@ -111,12 +111,12 @@ pub const VISIBLE: &[Visible] = &[
         why: "pg_class, pg_relation_size and pg_stat_all_tables are readable for everybody in the database",
     },
     Visible {
-        what: "names of databases and roles of a shared server, their comments and settings, and who is connected",
-        why: "pg_database, pg_roles and pg_stat_activity (without texts of queries) are shared by the server. Isolation `instance` or above hides them",
+        what: "names of databases and roles of a shared server, their comments and settings, who is connected, and the application_name each session gave itself",
+        why: "pg_database, pg_roles and pg_stat_activity (without texts of queries and addresses) are shared by the server. Isolation `instance` or above hides them",
     },
     Visible {
-        what: "how many rows all tenants together have in a table they share, and the names of those tables",
-        why: "pg_class counts rows of the table as a whole. Whose they are, and what is in them, row security hides, statistics included. Isolation `schema` or above has tables of its own",
+        what: "of a table that tenants share: its name, how many rows it has in all, and roughly how many of them are a given tenant's or have a given common value",
+        why: "pg_class counts rows of the table as a whole, and EXPLAIN estimates from the statistics of all rows, whosever they are. The rows, and pg_stats, row security hides. Isolation `schema` or above has tables of its own",
     },
     Visible {
         what: "NOTIFY messages and advisory locks of the same database",
