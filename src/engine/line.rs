@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::clock::sleep;
 use super::event::Event;
 use super::journal::Entry;
 use super::kind::Address;
@@ -56,7 +57,7 @@ impl Line {
 
     /// Lets time pass, unless the run is to stop: there is nothing to lose in a wait.
     pub(super) async fn pause(&self, long: Duration) -> Result<(), Halt> {
-        self.unless_halted(tokio::time::sleep(long)).await
+        self.unless_halted(sleep(long)).await
     }
 
     pub(super) async fn unless_halted<T>(&self, what: impl Future<Output = T>) -> Result<T, Halt> {

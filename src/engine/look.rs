@@ -7,6 +7,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::clock::sleep;
 use super::fault::{Class, Fault};
 use super::kind::{Address, AnyKind, Kinds, Observed, Outputs, Ready, Target, find};
 use super::pace::Patience;
@@ -141,7 +142,7 @@ async fn patiently<C>(cx: &C, kind: &dyn AnyKind<C>, target: &Target<'_, Value>,
     let mut tries = 0;
     loop {
         match kind.observe(cx, target, id).await {
-            Err(fault) if fault.class != Class::Refused && tries < 3 => tokio::time::sleep(patience.retry(tries)).await,
+            Err(fault) if fault.class != Class::Refused && tries < 3 => sleep(patience.retry(tries)).await,
             answer => return answer,
         }
         tries += 1;

@@ -7,6 +7,7 @@
 //! * [`journal`]: the write-ahead record of a run; the registry implements it.
 //! * [`lease`]: one writer per tenant; the registry implements it.
 //! * [`event`]: what a run tells whoever listens.
+//! * [`clock`]: the time; tests may pause it.
 //! * [`line`]: what a step and the loop say to each other.
 //! * [`look`]: observes everything a plan is made from. Never writes.
 //! * [`pace`]: rates, back-off and patience.
@@ -14,6 +15,7 @@
 //! * `record`: how a run keeps its journal and its lease through short failures of the registry.
 //! * [`run`]: the one loop that starts steps, owns the journal and puts all events in order.
 
+pub mod clock;
 pub mod event;
 pub mod fault;
 pub mod journal;

@@ -4,8 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::time::Instant;
-
+use super::clock::{Instant, sleep};
 use super::kind::Limit;
 use super::lease::{HEARTBEAT, TTL};
 
@@ -81,7 +80,7 @@ impl Pacer {
     pub async fn take(&self, limit: &Limit) {
         let pause = self.reserve(limit, Instant::now());
         if !pause.is_zero() {
-            tokio::time::sleep(pause).await;
+            sleep(pause).await;
         }
     }
 

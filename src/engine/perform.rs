@@ -15,10 +15,11 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::Value;
 
+use super::clock::Instant;
 use super::event::Event;
 use super::fault::{Class, Fault, Left};
 use super::journal::Entry;

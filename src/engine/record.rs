@@ -2,11 +2,10 @@
 
 use std::convert::Infallible;
 use std::future::pending;
-use std::time::Instant;
 
 use tokio::sync::watch;
-use tokio::time::{sleep, timeout};
 
+use super::clock::{Instant, sleep, timeout};
 use super::journal::{Entry, Journal, JournalError};
 use super::kind::Address;
 use super::lease::Lease;

@@ -7,12 +7,12 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::future::{Future, pending};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio::task::{Id, JoinError, JoinSet};
-use tokio::time::{sleep, timeout_at};
 
+use super::clock::{Instant, sleep, timeout_at};
 use super::event::{Event, Listener};
 use super::fault::{Fault, Left};
 use super::journal::{Entry, Journal, JournalError};
@@ -334,7 +334,7 @@ impl<'a, C: Send + Sync + 'static> Loop<'a, C> {
     /// Cuts off what is in flight, and still commits what the steps have said already: an id that has come in is not thrown away.
     async fn leave(&mut self, tasks: &mut Tasks, said: &mut mpsc::Receiver<Said>, at: &HashMap<Id, Address>) {
         tasks.abort_all();
-        let until = tokio::time::Instant::now() + LEAVING;
+        let until = Instant::now() + LEAVING;
         while let Ok(Some(joined)) = timeout_at(until, tasks.join_next_with_id()).await {
             while let Ok(word) = said.try_recv() {
                 self.hear_step(word).await;
