@@ -201,16 +201,18 @@ impl<C: Send + Sync + 'static> Work<C> {
         self.create().await
     }
 
-    /// Nothing is seen of what an earlier call may have made, or of what was seen a moment ago. Only where names are not unique would
-    /// believing that too early make a second one; where nothing at all can find it, an operator must look.
+    /// Nothing is seen of what an earlier call may have made, of what an earlier run has made and never saw finished, or of what was seen
+    /// a moment ago. Only where names are not unique would believing that too early make a second one; where nothing at all can find
+    /// it, an operator must look.
     async fn may_be_hidden(&mut self) -> Result<Option<Option<Ended>>, Halt> {
         if self.open && self.one.kind.identity() == Identity::RecordedOnly {
             let left = Left::Unknown(format!("{}/{} may have been made", self.one.step.address.kind, self.one.step.address.name));
             let fault = self.fault("unknown_outcome", "an earlier create has no outcome on record, and this kind cannot be found again");
             return Ok(Some(Some(Ended::InDoubt(fault.left(left).hint("look for it by hand, then say what you found")))));
         }
-        let doubtful = self.open || self.seen.is_some();
-        if doubtful && self.one.kind.identity() == Identity::Tag && self.seen.unwrap_or(self.begun).elapsed() < self.one.patience.invisible {
+        let doubtful = self.open || self.seen.is_some() || self.one.step.unfinished;
+        let doubles = matches!(self.one.kind.identity(), Identity::Tag | Identity::RecordedOnly);
+        if doubtful && doubles && self.seen.unwrap_or(self.begun).elapsed() < self.one.patience.invisible {
             self.pause_looking("looking for what an earlier call may have made").await?;
             return Ok(Some(None));
         }

@@ -71,6 +71,9 @@ pub struct Step {
     pub certain: bool,
     /// An intent of an earlier attempt whose outcome is not on record: its token is used again.
     pub intent: Option<String>,
+    /// An earlier attempt has the id on record and never saw the thing finished: where it is not seen, it may only not be visible yet.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unfinished: bool,
     /// For `Keep`: the outputs as observed while planning, for others' references.
     pub outputs: Outputs,
     /// Usual seconds to ready.

@@ -222,6 +222,7 @@ mod tests {
             recorded: Some(name.to_owned()),
             certain: true,
             intent: None,
+            unfinished: false,
             outputs: Outputs::new(),
             seconds: 1,
         }

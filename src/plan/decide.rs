@@ -23,6 +23,7 @@ pub(super) fn wanted<C>(input: &Input<'_>, kinds: Kinds<C>, w: &Wanted, problems
         recorded: recorded.and_then(|r| r.id.clone()),
         certain: true,
         intent: recorded.and_then(|r| r.intent.clone()),
+        unfinished: recorded.is_some_and(unfinished),
         outputs: Outputs::new(),
         seconds: find(kinds, &w.address.kind).map_or(0, |k| k.timing().typical.as_secs()),
     };
@@ -72,8 +73,11 @@ fn seen<C>(step: &mut Step, kind: &dyn AnyKind<C>, target: &Target<'_, Value>, r
     let (id, state) = match observed {
         Observed::Absent => {
             step.action = Action::Create;
-            if let Some(id) = step.recorded.take() {
+            if let Some(id) = &step.recorded {
                 step.changes.push(Change::new("gone", id, "made again"));
+            }
+            if !step.unfinished {
+                step.recorded = None;
             }
             return;
         }
@@ -203,11 +207,16 @@ pub(super) fn leftovers<C>(input: &Input<'_>, kinds: Kinds<C>, before: &[Step], 
             recorded: r.id.clone(),
             certain: true,
             intent: r.intent.clone(),
+            unfinished: unfinished(r),
             outputs: Outputs::new(),
             seconds: kind.timing().typical.as_secs(),
         });
     }
     steps
+}
+
+fn unfinished(r: &Recorded) -> bool {
+    r.id.is_some() && !r.finished
 }
 
 fn problem(address: &Address, code: &str, message: &str, hint: &str) -> Problem {

@@ -86,6 +86,7 @@ fn step(address: Address, action: Action) -> Step {
         recorded: None,
         certain: true,
         intent: None,
+        unfinished: false,
         outputs: Outputs::new(),
         seconds: 1,
     }
