@@ -2,6 +2,8 @@
 
 #[path = "engine/chaos.rs"]
 mod chaos;
+#[path = "engine/clock.rs"]
+mod clock;
 #[path = "engine/crash.rs"]
 mod crash;
 #[path = "engine/faults.rs"]

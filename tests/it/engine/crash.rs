@@ -1,5 +1,6 @@
 //! A process may die anywhere: the next one finishes, and nothing is there twice.
 
+use labctl::engine::clock::paused;
 use labctl::engine::run::End;
 use labctl::engine::step::{Action, Wanted};
 use proptest::prelude::*;
@@ -20,9 +21,9 @@ fn tenant() -> Vec<Wanted> {
 
 fn slow_world() -> Stage {
     let stage = Stage::default();
-    stage.world.nature("main", Nature { slow: 3, ..Nature::default() });
-    stage.world.nature("users", Nature { hidden: 1, ..Nature::default() });
-    stage.world.nature("logs", Nature { lingers: 2, ..Nature::default() });
+    stage.world.nature("main", Nature { slow: 900, ..Nature::default() });
+    stage.world.nature("users", Nature { hidden: 30, ..Nature::default() });
+    stage.world.nature("logs", Nature { lingers: 20, ..Nature::default() });
     stage
 }
 
@@ -55,118 +56,153 @@ async fn lives() -> Vec<(&'static str, Vec<Wanted>, Vec<Wanted>)> {
     vec![("create", vec![], tenant()), ("update and replace", tenant(), grown), ("delete", tenant(), vec![])]
 }
 
-#[tokio::test]
-async fn killed_before_or_after_any_entry_the_next_run_completes_and_doubles_nothing() {
-    for (life, before, wanted) in lives().await {
-        for after_commit in [false, true] {
-            let mut n = 0;
-            loop {
-                let stage = slow_world();
-                assert!(stage.apply(&before).await.complete());
-                let entry = stage.journal.entries.lock().unwrap().len() + n;
-                *if after_commit { &stage.journal.die_after } else { &stage.journal.die_before }.lock().unwrap() = Some(entry);
-                if !stage.apply_and_die(&wanted).await {
-                    break;
+#[test]
+fn killed_before_or_after_any_entry_the_next_run_completes_and_doubles_nothing() {
+    paused(async {
+        for (life, before, wanted) in lives().await {
+            for after_commit in [false, true] {
+                let mut n = 0;
+                loop {
+                    let stage = slow_world();
+                    assert!(stage.apply(&before).await.complete());
+                    let entry = stage.journal.entries.lock().unwrap().len() + n;
+                    *if after_commit { &stage.journal.die_after } else { &stage.journal.die_before }.lock().unwrap() = Some(entry);
+                    if !stage.apply_and_die(&wanted).await {
+                        break;
+                    }
+                    finishes_without_doubles(&stage, &wanted, &format!("{life}, killed {} entry {n}", if after_commit { "after" } else { "before" })).await;
+                    n += 1;
                 }
-                finishes_without_doubles(&stage, &wanted, &format!("{life}, killed {} entry {n}", if after_commit { "after" } else { "before" })).await;
-                n += 1;
+                assert!(n >= 4, "{life}: only {n} entries were reached");
             }
-            assert!(n >= 4, "{life}: only {n} entries were reached");
         }
-    }
+    });
 }
 
-#[tokio::test]
-async fn killed_before_or_after_any_call_takes_effect_the_next_run_completes_and_doubles_nothing() {
-    for (life, before, wanted) in lives().await {
-        for how in [Trouble::DieBefore, Trouble::DieAfter] {
-            let mut n = 0;
-            loop {
-                let stage = slow_world();
-                assert!(stage.apply(&before).await.complete());
-                stage.world.die_at_write(n, how);
-                if !stage.apply_and_die(&wanted).await {
-                    break;
+#[test]
+fn killed_before_or_after_any_call_takes_effect_the_next_run_completes_and_doubles_nothing() {
+    paused(async {
+        for (life, before, wanted) in lives().await {
+            for how in [Trouble::DieBefore, Trouble::DieAfter] {
+                let mut n = 0;
+                loop {
+                    let stage = slow_world();
+                    assert!(stage.apply(&before).await.complete());
+                    stage.world.die_at_write(n, how);
+                    if !stage.apply_and_die(&wanted).await {
+                        break;
+                    }
+                    assert_eq!(stage.world.struck().len(), 1, "it died in a call");
+                    finishes_without_doubles(&stage, &wanted, &format!("{life}, {how:?} in call {n}")).await;
+                    n += 1;
                 }
-                assert_eq!(stage.world.struck().len(), 1, "it died in a call");
-                finishes_without_doubles(&stage, &wanted, &format!("{life}, {how:?} in call {n}")).await;
-                n += 1;
+                assert!(n >= 3, "{life}: only {n} calls were reached");
             }
-            assert!(n >= 3, "{life}: only {n} calls were reached");
         }
-    }
+    });
 }
 
-#[tokio::test]
-async fn every_step_may_be_run_twice() {
-    for (life, before, wanted) in lives().await {
-        let stage = slow_world();
-        assert!(stage.apply(&before).await.complete());
-        let steps = stage.plan(&wanted).await.steps;
-        assert!(stage.run(steps.clone()).await.complete(), "{life}");
-        let (things, writes) = (stage.world.names(), stage.world.writes().len());
-        // The same steps again, as if nothing of the first run were on record.
-        let again = stage.run(steps.clone()).await;
-        assert!(again.complete(), "{life}: {:?}", again.ends);
-        assert_eq!((stage.world.names(), stage.world.writes().len()), (things, writes), "{life}: the second run called nothing");
-        let idle = |s: &labctl::engine::step::Step| matches!(again.ends.get(&s.address), None | Some(End::Done(Action::Keep | Action::Delete)));
-        assert!(steps.iter().all(idle), "{life}: {:?}", again.ends);
-    }
+#[test]
+fn every_step_may_be_run_twice() {
+    paused(async {
+        for (life, before, wanted) in lives().await {
+            let stage = slow_world();
+            assert!(stage.apply(&before).await.complete());
+            let steps = stage.plan(&wanted).await.steps;
+            assert!(stage.run(steps.clone()).await.complete(), "{life}");
+            let (things, writes) = (stage.world.names(), stage.world.writes().len());
+            // The same steps again, as if nothing of the first run were on record.
+            let again = stage.run(steps.clone()).await;
+            assert!(again.complete(), "{life}: {:?}", again.ends);
+            assert_eq!((stage.world.names(), stage.world.writes().len()), (things, writes), "{life}: the second run called nothing");
+            let idle = |s: &labctl::engine::step::Step| matches!(again.ends.get(&s.address), None | Some(End::Done(Action::Keep | Action::Delete)));
+            assert!(steps.iter().all(idle), "{life}: {:?}", again.ends);
+        }
+    });
 }
 
-#[tokio::test]
-async fn resume_creates_with_the_token_of_the_open_intent() {
-    let stage = Stage::default();
-    let wanted = [want("service/web", json!({}))];
-    stage.world.script("create service/web", [Trouble::DieBefore]);
-    assert!(stage.apply_and_die(&wanted).await);
-    assert!(stage.apply(&wanted).await.complete());
-    let tokens = stage.journal.tokens("service/web");
-    assert_eq!((tokens.len(), &tokens[0]), (2, &tokens[1]));
-    assert_eq!(stage.world.things()[0].token, tokens[0]);
-}
-
-#[tokio::test]
-async fn an_intent_that_nothing_can_find_again_stays_in_doubt_and_is_not_repeated() {
-    for how in [Trouble::DieBefore, Trouble::DieAfter] {
+#[test]
+fn resume_creates_with_the_token_of_the_open_intent() {
+    paused(async {
         let stage = Stage::default();
-        let wanted = [want("blob/x", json!({}))];
-        stage.world.script("create blob/x", [how]);
+        let wanted = [want("service/web", json!({}))];
+        stage.world.script("create service/web", [Trouble::DieBefore]);
         assert!(stage.apply_and_die(&wanted).await);
-        for _ in 0..2 {
-            let outcome = stage.apply(&wanted).await;
-            assert!(outcome.in_doubt() && !outcome.complete());
+        assert!(stage.apply(&wanted).await.complete());
+        let tokens = stage.journal.tokens("service/web");
+        assert_eq!((tokens.len(), &tokens[0]), (2, &tokens[1]));
+        assert_eq!(stage.world.things()[0].token, tokens[0]);
+    });
+}
+
+#[test]
+fn an_intent_that_nothing_can_find_again_stays_in_doubt_and_is_not_repeated() {
+    paused(async {
+        for how in [Trouble::DieBefore, Trouble::DieAfter] {
+            let stage = Stage::default();
+            let wanted = [want("blob/x", json!({}))];
+            stage.world.script("create blob/x", [how]);
+            assert!(stage.apply_and_die(&wanted).await);
+            for _ in 0..2 {
+                let outcome = stage.apply(&wanted).await;
+                assert!(outcome.in_doubt() && !outcome.complete());
+            }
+            assert_eq!(stage.world.count("create blob/x"), 1);
         }
-        assert_eq!(stage.world.count("create blob/x"), 1);
-    }
+    });
 }
 
-#[tokio::test]
-async fn what_an_earlier_run_may_have_made_is_looked_for_as_long_as_it_may_be_invisible() {
-    let stage = Stage::default();
-    stage.world.nature("users", Nature { hidden: 8, ..Nature::default() });
-    let wanted = [want("pool/users", json!({}))];
-    stage.world.script("create pool/users", [Trouble::DieAfter]);
-    assert!(stage.apply_and_die(&wanted).await);
-    finishes_without_doubles(&stage, &wanted, "hidden for 8 looks").await;
-    assert_eq!(stage.world.count("create pool/users"), 1);
+#[test]
+fn what_an_earlier_run_may_have_made_is_looked_for_as_long_as_it_may_be_invisible() {
+    paused(async {
+        let stage = Stage::default();
+        stage.world.nature("users", Nature { hidden: 55, ..Nature::default() });
+        let wanted = [want("pool/users", json!({}))];
+        stage.world.script("create pool/users", [Trouble::DieAfter]);
+        assert!(stage.apply_and_die(&wanted).await);
+        finishes_without_doubles(&stage, &wanted, "hidden for 55 seconds").await;
+        assert_eq!(stage.world.count("create pool/users"), 1);
+    });
 }
 
-#[tokio::test]
-async fn a_plan_without_any_record_adopts_what_carries_our_ownership() {
-    let stage = slow_world();
-    assert!(stage.apply(&tenant()).await.complete());
-    stage.journal.entries.lock().unwrap().clear();
-    finishes_without_doubles(&stage, &tenant(), "the registry was lost").await;
+#[test]
+fn what_an_earlier_run_has_made_and_never_saw_is_neither_made_again_nor_left_behind() {
+    paused(async {
+        for kind in ["pool", "blob"] {
+            let short = format!("{kind}/x");
+            for wanted in [vec![want(&short, json!({}))], vec![]] {
+                let stage = Stage::default();
+                stage.world.nature("x", Nature { hidden: 55, ..Nature::default() });
+                // The id is on record, and before anything can be seen of it the process is gone.
+                *stage.journal.die_after.lock().unwrap() = Some(1);
+                assert!(stage.apply_and_die(&[want(&short, json!({}))]).await);
+                assert_eq!(stage.journal.of(&short), ["intended", "created"]);
+                finishes_without_doubles(&stage, &wanted, &format!("{short}, then {} wanted", wanted.len())).await;
+                assert_eq!(stage.world.count(&format!("create {short}")), 1);
+            }
+        }
+    });
 }
 
-#[tokio::test]
-async fn what_vanished_is_made_again() {
-    let stage = slow_world();
-    assert!(stage.apply(&tenant()).await.complete());
-    stage.world.remove("logs");
-    stage.world.remove("main");
-    finishes_without_doubles(&stage, &tenant(), "the emulator was restarted").await;
+#[test]
+fn a_plan_without_any_record_adopts_what_carries_our_ownership() {
+    paused(async {
+        let stage = slow_world();
+        assert!(stage.apply(&tenant()).await.complete());
+        stage.journal.entries.lock().unwrap().clear();
+        finishes_without_doubles(&stage, &tenant(), "the registry was lost").await;
+    });
+}
+
+#[test]
+fn what_vanished_is_made_again() {
+    paused(async {
+        let stage = slow_world();
+        assert!(stage.apply(&tenant()).await.complete());
+        stage.world.remove("logs");
+        stage.world.remove("main");
+        finishes_without_doubles(&stage, &tenant(), "the emulator was restarted").await;
+    });
 }
 
 fn any_tenant() -> impl Strategy<Value = Vec<Wanted>> {
@@ -205,10 +241,8 @@ proptest! {
         creates in prop::collection::vec(any_trouble(), 0..4),
         updates in prop::collection::vec(any_trouble(), 0..3),
     ) {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-        runtime.block_on(async {
-            let mut stage = Stage::default();
-            stage.patience.invisible = std::time::Duration::from_millis(4);
+        paused(async {
+            let stage = Stage::default();
             for w in &wanted {
                 let name = format!("{}/{}", w.address.kind, w.address.name);
                 stage.world.script(&format!("create {name}"), creates.iter().copied());

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
+use labctl::engine::clock::{Instant, sleep};
 use labctl::engine::fault::Fault;
 use labctl::engine::kind::{Change, Deletion, Diff, Identity, Kind, Kinds, Limit, Observed, Outputs, Ready, Suspension, Target, Timing};
 use serde::{Deserialize, Serialize};
@@ -25,16 +26,16 @@ pub enum Trouble {
     DieAfter,
 }
 
-/// What things of a name are like once they are made.
+/// What things of a name are like once they are made. All but the last two are seconds, by the engine's clock.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Nature {
-    /// Looks until it is seen at all.
+    /// From when it is made until it is seen at all.
     pub hidden: u32,
-    /// Looks until it is ready.
+    /// From when it is made until it is ready.
     pub slow: u32,
-    /// Looks until a deleted one is gone.
+    /// From when it is deleted until it is gone.
     pub lingers: u32,
-    /// Looks until an update shows.
+    /// From an update until it shows.
     pub late: u32,
     pub broken: bool,
     /// Updates do nothing.
@@ -51,9 +52,21 @@ pub struct Thing {
     pub size: i64,
     pub shape: String,
     nature: Nature,
-    dying: bool,
-    /// An update that does not show yet.
-    coming: Option<i64>,
+    made: Instant,
+    /// When it was deleted.
+    dying: Option<Instant>,
+    /// An update that does not show yet, and when it was made.
+    coming: Option<(Instant, i64)>,
+}
+
+impl Thing {
+    fn gone(&self) -> bool {
+        self.dying.is_some_and(|at| over(at, self.nature.lingers))
+    }
+}
+
+fn over(since: Instant, seconds: u32) -> bool {
+    since.elapsed() >= Duration::from_secs(seconds.into())
 }
 
 #[derive(Debug, Default)]
@@ -111,7 +124,8 @@ impl World {
         let id = if matches!(kind, "pool" | "blob") { format!("{kind}-{}", inside.made) } else { name.to_owned() };
         let nature = inside.natures.get(name).copied().unwrap_or_default();
         let (name, owner, shape) = (name.to_owned(), owner.to_owned(), shape.to_owned());
-        inside.things.push(Thing { kind, name, id: id.clone(), owner, token: "theirs".into(), size, shape, nature, dying: false, coming: None });
+        let token = "theirs".into();
+        inside.things.push(Thing { kind, name, id: id.clone(), owner, token, size, shape, nature, made: Instant::now(), dying: None, coming: None });
         id
     }
 
@@ -195,7 +209,7 @@ impl World {
             Trouble::LoseBeforeEffect => return Err(Fault::unknown(call, "timeout", "no answer in time")),
             Trouble::Panic => panic!("scripted"),
             Trouble::DieBefore => self.die().await,
-            Trouble::Slow(ms) => tokio::time::sleep(Duration::from_millis(ms)).await,
+            Trouble::Slow(ms) => sleep(Duration::from_millis(ms)).await,
             _ => tokio::task::yield_now().await,
         }
         let done = effect(&mut self.inside());
@@ -245,43 +259,31 @@ async fn observe(world: &World, kind: &'static str, identity: Identity, target: 
     world
         .carry_out("look", kind, name, |inside| {
             for t in inside.things.iter_mut().filter(|t| t.kind == kind && t.name == *name) {
-                if t.nature.late > 0 {
-                    t.nature.late -= 1;
-                } else if let Some(size) = t.coming.take() {
+                if let Some((_, size)) = t.coming.take_if(|(at, _)| over(*at, t.nature.late)) {
                     t.size = size;
                 }
             }
-            inside.things.retain(|t| !(t.kind == kind && t.name == *name && t.dying && t.nature.lingers == 0));
-            let found: Vec<&mut Thing> = inside
+            inside.things.retain(|t| !(t.kind == kind && t.name == *name && t.gone()));
+            let seen: Vec<&Thing> = inside
                 .things
-                .iter_mut()
-                .filter(|t| t.kind == kind)
+                .iter()
+                .filter(|t| t.kind == kind && over(t.made, t.nature.hidden))
                 .filter(|t| match identity {
                     Identity::Name | Identity::Token => t.name == *name,
                     Identity::Tag => t.owner == owner,
                     Identity::RecordedOnly => Some(t.id.as_str()) == recorded,
                 })
                 .collect();
-            let mut seen = Vec::new();
-            for t in found {
-                if t.nature.hidden > 0 {
-                    t.nature.hidden -= 1;
-                } else {
-                    seen.push(t);
-                }
-            }
             if seen.len() > 1 {
                 return Ok(Observed::Many(seen.iter().map(|t| t.id.clone()).collect()));
             }
-            let Some(t) = seen.pop() else { return Ok(Observed::Absent) };
+            let Some(t) = seen.first() else { return Ok(Observed::Absent) };
             if t.owner != owner {
                 return Ok(Observed::Foreign(t.owner.clone()));
             }
-            let status = if t.dying {
-                t.nature.lingers -= 1;
+            let status = if t.dying.is_some() {
                 "deleting"
-            } else if t.nature.slow > 0 {
-                t.nature.slow -= 1;
+            } else if !over(t.made, t.nature.slow) {
                 "creating"
             } else if t.nature.broken {
                 "broken"
@@ -315,7 +317,8 @@ async fn create(world: &World, kind: &'static str, identity: Identity, target: &
             let (owner, token, id2) = (target.address.to_string(), token.to_owned(), id.clone());
             inside.effects.push(format!("+{kind}/{name}"));
             // The size is a follow-up setting: a create makes it 1, an update what is wanted.
-            inside.things.push(Thing { kind, name: name.clone(), id: id2, owner, token, size: 1, shape: shape.clone(), nature, dying: false, coming: None });
+            let (name, shape, made) = (name.clone(), shape.clone(), Instant::now());
+            inside.things.push(Thing { kind, name, id: id2, owner, token, size: 1, shape, nature, made, dying: None, coming: None });
             Ok(id)
         })
         .await;
@@ -332,7 +335,9 @@ async fn update(world: &World, kind: &'static str, target: &Target<'_, Spec>, id
             for t in inside.things.iter_mut().filter(|t| t.kind == kind && t.id == id) {
                 t.nature.broken = false;
                 if t.nature.late > 0 {
-                    t.coming = Some(size);
+                    // The same once more does not make it any later.
+                    t.coming.take_if(|(_, s)| *s != size);
+                    t.coming.get_or_insert((Instant::now(), size));
                 } else if !t.nature.stubborn {
                     t.size = size;
                 }
@@ -345,18 +350,20 @@ async fn update(world: &World, kind: &'static str, target: &Target<'_, Spec>, id
 async fn delete(world: &World, kind: &'static str, target: &Target<'_, Spec>, id: &str) -> Result<(), Fault> {
     world
         .carry_out("delete", kind, &target.spec.name, |inside| {
-            if inside.things.iter().any(|t| t.kind == kind && t.id == id && !t.dying) {
+            if inside.things.iter().any(|t| t.kind == kind && t.id == id && t.dying.is_none()) {
                 inside.effects.push(format!("-{kind}/{}", target.spec.name));
             }
-            inside.things.retain(|t| !(t.kind == kind && t.id == id && t.nature.lingers == 0));
-            inside.things.iter_mut().filter(|t| t.kind == kind && t.id == id).for_each(|t| t.dying = true);
+            for t in inside.things.iter_mut().filter(|t| t.kind == kind && t.id == id) {
+                t.dying.get_or_insert_with(Instant::now);
+            }
+            inside.things.retain(|t| !(t.kind == kind && t.id == id && t.gone()));
             Ok(())
         })
         .await
 }
 
 macro_rules! kind {
-    ($type:ident, $name:literal, $identity:ident, $deletion:ident, $concurrency:literal, $deadline_ms:literal, $seconds:literal, $volatile:expr) => {
+    ($type:ident, $name:literal, $identity:ident, $deletion:ident, $concurrency:literal, $deadline:literal, $seconds:literal, $volatile:expr) => {
         pub struct $type;
         impl Kind for $type {
             type Cx = World;
@@ -366,7 +373,7 @@ macro_rules! kind {
             const IDENTITY: Identity = Identity::$identity;
             const DELETION: Deletion = Deletion::$deletion;
             const LIMIT: Limit = Limit { api: $name, per_second: 1e6, burst: 1000, concurrency: $concurrency };
-            const TIMING: Timing = Timing { typical: Duration::from_secs($seconds), deadline: Duration::from_millis($deadline_ms) };
+            const TIMING: Timing = Timing::secs($seconds, $deadline);
             const OUTPUTS: &'static [&'static str] = &["id", "name", "version"];
             const VOLATILE: &'static [&'static str] = $volatile;
 
@@ -409,11 +416,11 @@ macro_rules! kind {
     };
 }
 
-kind!(Bucket, "bucket", Name, Delete, 2, 10_000, 2, &[]);
-kind!(Database, "database", Name, Retain, 8, 10_000, 600, &[]);
-kind!(Pool, "pool", Tag, Delete, 8, 10_000, 5, &[]);
-kind!(Service, "service", Token, Delete, 8, 10_000, 60, &["version"]);
-kind!(Blob, "blob", RecordedOnly, Delete, 8, 10_000, 1, &[]);
-kind!(Tortoise, "tortoise", Name, Delete, 8, 30, 900, &[]);
+kind!(Bucket, "bucket", Name, Delete, 2, 1800, 2, &[]);
+kind!(Database, "database", Name, Retain, 8, 3600, 600, &[]);
+kind!(Pool, "pool", Tag, Delete, 8, 1800, 5, &[]);
+kind!(Service, "service", Token, Delete, 8, 1800, 60, &["version"]);
+kind!(Blob, "blob", RecordedOnly, Delete, 8, 1800, 1, &[]);
+kind!(Tortoise, "tortoise", Name, Delete, 8, 600, 900, &[]);
 
 pub static KINDS: Kinds<World> = &[&Blob, &Bucket, &Database, &Pool, &Service, &Tortoise];
