@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use labctl::failpoint::ALL;
+
 use super::fixture::{World, blocking, long};
 use super::killed::{Case, Neighbour, Played, Point, Scene, WAYS, Way, audit, play_all, scout};
 use crate::audit::{self, Scope};
@@ -106,6 +108,7 @@ struct Sheet {
     wrong: BTreeMap<String, String>,
     seconds: u64,
     parts: usize,
+    title: String,
 }
 
 #[derive(Default)]
@@ -124,18 +127,16 @@ fn at(desk: &Shared) -> std::sync::MutexGuard<'_, Desk> {
     desk.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The cases of a scene, as chains that one tenant can serve. After an effect of a create: each way on; of the other verbs too with
-/// `LABCTL_TEST_WAYS=all`. *Before* an effect the world is as the place after the one before has left it, and after an entry, a transaction or
-/// a part of a verb as its effects have: those are played by one way in turn. Before an entry or a transaction it is as after the effect that
-/// the entry is about, and after the effect it is played.
+/// The cases of a scene, as chains that one tenant can serve. Right before and right after an effect of a create: each way on; with
+/// `LABCTL_TEST_WAYS=all` at every place of every verb. Else one way in turn: there the world is as the effects beside have left it.
 fn chains(number: usize, scene: &'static Scene, points: &[Point]) -> Vec<Vec<Case>> {
     let is_effect = |name: &str| ["aws.", "sql.", "migration.", "step.", "rotate."].iter().any(|part| name.starts_with(part));
     let case = |point: &Point, way| Case { scene, point: point.clone(), way, id: String::new() };
-    let all_ways = scene.name == "create" || std::env::var("LABCTL_TEST_WAYS").is_ok_and(|ways| ways == "all");
-    let (each, rest): (Vec<&Point>, Vec<&Point>) = points
-        .iter()
-        .filter(|p| is_effect(&p.name) || !p.name.contains(".before_"))
-        .partition(|p| all_ways && is_effect(&p.name) && !p.name.contains(".before_"));
+    let all_ways = wanted("LABCTL_TEST_WAYS").is_some();
+    let places = wanted("LABCTL_TEST_PLACES");
+    let is_wanted = |name: &str| places.as_ref().is_none_or(|places| places.iter().any(|part| name.contains(part)));
+    let (each, rest): (Vec<&Point>, Vec<&Point>) =
+        points.iter().filter(|p| is_wanted(&p.name)).partition(|p| all_ways || scene.name == "create" && is_effect(&p.name));
     let by_each = each.into_iter().flat_map(|point| WAYS.map(|way| case(point, way)));
     let in_turn = rest.into_iter().zip(WAYS.iter().cycle()).map(|(point, way)| case(point, *way));
     let all: Vec<Case> = by_each.chain(in_turn).collect();
@@ -178,7 +179,7 @@ async fn lane(desk: Shared) {
                 let parts = parts(number, chains(number, scene, &points));
                 let mut desk = at(&desk);
                 desk.scouting -= 1;
-                desk.sheets.entry(number).or_default().parts = parts.len();
+                desk.sheets.insert(number, Sheet { parts: parts.len(), title: title(scene), ..Sheet::default() });
                 parts.into_iter().rev().for_each(|part| desk.queue.push_front(part));
             }
             Work::Play(number, chains) => {
@@ -228,7 +229,7 @@ fn told(desk: &Shared, number: usize, played: Vec<(Case, Played)>, wrong: BTreeM
     sheet.wrong.extend(wrong);
     sheet.seconds += seconds;
     sheet.parts -= 1;
-    let title = title(sheet.played[0].0.scene);
+    let title = &sheet.title;
     println!("{title}: {} cases so far, {} wrong, {} s, {} parts left", sheet.played.len(), sheet.complaints().len(), sheet.seconds, sheet.parts);
     if sheet.parts == 0 {
         println!("{}", table(&sheet.played, &sheet.wrong));
@@ -272,30 +273,47 @@ fn title(scene: &Scene) -> String {
     format!("{} {} {}", scene.stack, scene.tier, scene.name)
 }
 
-/// The scenes whose title has each word of one of these: `create, labcloud trial purge`. Without any: all of one stack, and the services of
-/// the other, in the order create, purge, and whatever changes a tenant that is there.
-fn chosen(words: Option<&str>) -> Vec<&'static Scene> {
-    let all = LABCLOUD.iter().chain(&MATE).flatten().chain(&SERVICES);
+/// What a variable asks for, part by part.
+fn wanted(variable: &str) -> Option<Vec<String>> {
+    let text = std::env::var(variable).ok()?;
+    Some(text.split(',').map(|part| part.trim().to_owned()).filter(|part| !part.is_empty()).collect())
+}
+
+/// Whether its title has each of these words: `create`, `labcloud trial purge`.
+fn is_called(scene: &Scene, words: &str) -> bool {
+    words.split_whitespace().all(|word| title(scene).split(' ').any(|w| w == word))
+}
+
+/// The scenes that are called so. Without any: all of one stack, and of the other what makes, stops, starts and removes the kinds that only it
+/// has; in the order create, purge, and whatever changes a tenant that is there.
+fn chosen(words: Option<&[String]>) -> Vec<&'static Scene> {
+    let all = || LABCLOUD.iter().chain(&MATE).flatten().chain(&SERVICES);
+    for words in words.unwrap_or_default() {
+        assert!(all().any(|scene| is_called(scene, words)), "LABCTL_TEST_KILLS: there is no `{words}`");
+    }
+    let others = ["create", "suspend", "resume", "delete", "purge", "scale", "deploy"];
     let is_chosen = |scene: &Scene| match words {
-        None => scene.stack == "labcloud" || SERVICES.iter().any(|s| s.name == scene.name),
-        Some(words) => {
-            words.split(',').filter(|one| !one.trim().is_empty()).any(|one| one.split_whitespace().all(|word| title(scene).split(' ').any(|w| w == word)))
-        }
+        None => scene.stack == "labcloud" || others.contains(&scene.name),
+        Some(words) => words.iter().any(|words| is_called(scene, words)),
     };
-    let mut scenes: Vec<&Scene> = all.filter(|scene| is_chosen(scene)).collect();
+    let mut scenes: Vec<&Scene> = all().filter(|scene| is_chosen(scene)).collect();
     scenes.sort_by_key(|scene| (scene.name != "create", scene.name != "purge"));
     scenes
 }
 
-/// `LABCTL_TEST_KILLS` chooses; see [`chosen`].
+/// `LABCTL_TEST_KILLS` chooses scenes, see [`chosen`]; `LABCTL_TEST_PLACES=before,sql.` those places whose names hold one of these.
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_anywhere_every_verb_of_every_tier_ends_clean_by_each_way_on() {
     if !long() {
         return;
     }
-    let words = std::env::var("LABCTL_TEST_KILLS").ok();
+    assert!(wanted("LABCTL_TEST_WAYS").is_none_or(|ways| ways == ["all"]), "LABCTL_TEST_WAYS may be `all`");
+    let places = wanted("LABCTL_TEST_PLACES");
+    for part in places.iter().flatten() {
+        assert!(ALL.iter().any(|(name, _)| name.contains(part)), "LABCTL_TEST_PLACES: there is no `{part}`");
+    }
     let desk: Shared = Shared::default();
-    at(&desk).queue = chosen(words.as_deref()).into_iter().enumerate().map(|(n, scene)| Work::Scout(n, scene)).collect();
+    at(&desk).queue = chosen(wanted("LABCTL_TEST_KILLS").as_deref()).into_iter().enumerate().map(|(n, scene)| Work::Scout(n, scene)).collect();
     let lanes: Vec<_> = (0..LANES).map(|_| tokio::spawn(lane(Arc::clone(&desk)))).collect();
     for lane in lanes {
         lane.await.unwrap_or_else(|e| std::panic::resume_unwind(e.into_panic()));
@@ -304,11 +322,18 @@ async fn killed_anywhere_every_verb_of_every_tier_ends_clean_by_each_way_on() {
     println!("\n{:<38} {:>6} {:>6} {:>6} {:>8}", "tenant and verb", "places", "cases", "clean", "seconds");
     let (mut cases, mut complaints) = (0, desk.verdicts.clone());
     for sheet in desk.sheets.values() {
+        if sheet.played.is_empty() && places.is_none() {
+            complaints.push(format!("{}: it has no places", sheet.title));
+        }
         let places: std::collections::BTreeSet<_> = sheet.played.iter().map(|(case, _)| case.point.to_string()).collect();
         let clean = sheet.played.iter().filter(|(case, answer)| answer.is_ok() && !sheet.wrong.contains_key(&case.id)).count();
-        println!("{:<38} {:>6} {:>6} {clean:>6} {:>8}", title(sheet.played[0].0.scene), places.len(), sheet.played.len(), sheet.seconds);
+        println!("{:<38} {:>6} {:>6} {clean:>6} {:>8}", sheet.title, places.len(), sheet.played.len(), sheet.seconds);
         cases += sheet.played.len();
         complaints.extend(sheet.complaints());
+    }
+    for part in places.iter().flatten() {
+        let is_played = desk.sheets.values().flat_map(|sheet| &sheet.played).any(|(case, _)| case.point.name.contains(part));
+        complaints.extend((!is_played).then(|| format!("LABCTL_TEST_PLACES: none of these comes by `{part}`")));
     }
     println!("{cases} cases, {} complaints", complaints.len());
     assert!(cases > 0 && complaints.is_empty(), "{} complaints\n{}", complaints.len(), complaints.join("\n\n"));
