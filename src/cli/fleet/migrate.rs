@@ -161,7 +161,7 @@ pub async fn run(args: Args, cli: &Cli) -> Result<(), CliError> {
         let idle = |s: &SystemLine| matches!(s.status, Standing::Current | Standing::Skipped);
         return if found.todo.is_empty() && found.systems.iter().all(idle) { Ok(()) } else { Err(CliError::told(Kind::Changes)) };
     }
-    let stop = signals::listen(cli);
+    let stop = signals::listen_without_progress(cli);
     let report = migrate(&site, &options, &to, cli.command_line(), &Told::new(cli), stop).await?;
     tell(cli, &report)
 }

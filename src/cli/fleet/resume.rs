@@ -34,7 +34,7 @@ pub async fn run(args: Args, cli: &Cli) -> Result<(), CliError> {
         Some(number) => number,
         None => site.registry.last_unfinished_fleet_run().await?,
     };
-    let stop = signals::listen(cli);
+    let stop = signals::listen_without_progress(cli);
     let report = resume(&site, number, &Told::new(cli), stop).await?;
     tell(cli, &report)
 }

@@ -33,7 +33,7 @@ pub async fn run(args: Args, cli: &Cli) -> Result<(), CliError> {
     let site = cli.site().await?;
     let options = Options { filter: FleetFilter { tenant: Some(args.tenant), ..FleetFilter::default() }, look: true, ..Options::default() };
     let to = args.to.into_iter().map(|t| (t.folder, t.version)).collect();
-    let stop = signals::listen(cli);
+    let stop = signals::listen_without_progress(cli);
     let report = migrate(&site, &options, &to, cli.command_line(), &Told::new(cli), stop).await?;
     let told = tell(cli, &report);
     let Some(result) = report.results.first() else { return told };
