@@ -31,19 +31,32 @@ const SORTS: [(&str, &str); 12] = [
     ("labcloud", "standard"),
 ];
 
-/// Starts a command, and kills it after a moment drawn for this very attempt; whether it was killed, and its exit code.
-fn attempt(world: &World, args: &[&str], after: Option<Duration>) -> (bool, i32, String) {
-    let running = world.spawn(args);
+/// When a command is killed.
+#[derive(Clone, Copy)]
+enum Killed {
+    Never,
+    /// So long after its start.
+    After(Duration),
+    /// So long after it has said this.
+    Said(&'static str, Duration),
+}
+
+/// Starts a command, and kills it when this very attempt is to be: whether it was killed, its exit code, and what it said. One that hangs is
+/// killed by the fixture's watch, which is not a kill of ours: its exit code is none that passes.
+fn attempt(world: &World, args: &[&str], when: Killed) -> (bool, i32, String) {
+    let mut running = world.spawn(args);
+    let after = match when {
+        Killed::Never => None,
+        Killed::After(after) => Some(after),
+        Killed::Said(word, after) => running.hear(word, 1).then_some(after),
+    };
     if let Some(after) = after {
-        let until = Instant::now() + after;
-        while Instant::now() < until {
-            std::thread::sleep(Duration::from_millis(2));
-        }
+        std::thread::sleep(after);
         // It may have ended, and not been waited for: then there is nothing to kill.
         let _ = nix::sys::signal::kill(pid(&running.child), Signal::SIGKILL);
     }
     let run = running.end();
-    (run.code == -(Signal::SIGKILL as i32), run.code, run.to_string())
+    (after.is_some() && run.code == -(Signal::SIGKILL as i32), run.code, run.to_string())
 }
 
 struct Crowd {
@@ -75,9 +88,10 @@ impl Crowd {
         let (mut sum, most) = (Sum::default(), if long() { 4 } else { 2 });
         loop {
             sum.starts += 1;
-            let after = (sum.kills < most && dice.below(3) > 0).then(|| Duration::from_millis(100 + dice.below(2_500)));
+            let dies = sum.kills < most && dice.below(3) > 0;
+            let when = if dies { Killed::After(Duration::from_millis(100 + dice.below(2_500))) } else { Killed::Never };
             // A process killed while the machine is slow may die before it has even begun: the draw is the same in every run all the same.
-            match attempt(self.fleet.world, &["tenant", "create", &self.files[n]], after) {
+            match attempt(self.fleet.world, &["tenant", "create", &self.files[n]], when) {
                 (true, ..) => sum.kills += 1,
                 (false, 0, _) => return sum,
                 (false, code, said) => panic!("seed {}, {}: exit {code}\n{said}", self.seed, self.ids[n]),
@@ -121,41 +135,45 @@ impl Crowd {
         verdict.looked.values().sum()
     }
 
-    /// A version more over the laboratories' schemas, killed so many times. How often it was in fact.
+    /// A version more over everybody's schemas, killed so many times while it is at them. How often it was in fact.
     async fn migrate(&self, times: usize) -> usize {
         let mut dice = Dice::of(self.seed + 31);
-        self.fleet.file("V3__add_notes.sql", "CREATE TABLE notes (id int PRIMARY KEY);\nSELECT pg_sleep(0.03);\n");
+        // Slow enough that what is killed soon after it has begun is not done with the last of them.
+        let file = "CREATE TABLE notes (id int PRIMARY KEY);\nSELECT pg_sleep(0.2);\n";
+        self.fleet.file("V3__add_notes.sql", file).file("../../../mate/migrations/tenant/V5__add_notes.sql", file);
         let tag = format!("fleet={}", self.fleet.tag);
-        let args = self.fleet.args(&["fleet", "migrate", "--tag", &tag, "--stack", "labcloud", "--parallel", "2"]);
+        let args = self.fleet.args(&["fleet", "migrate", "--tag", &tag, "--parallel", "2"]);
         let mut kills = 0;
         for _ in 0..times {
-            let after = Duration::from_millis(250 + dice.below(600));
+            let when = Killed::Said("Wave 1", Duration::from_millis(dice.below(400)));
             let (world, args) = (self.fleet.world, args.clone());
-            let (killed, code, said) = blocking(move || attempt(world, &args.iter().map(String::as_str).collect::<Vec<_>>(), Some(after))).await.unwrap();
+            let (killed, code, said) = blocking(move || attempt(world, &args.iter().map(String::as_str).collect::<Vec<_>>(), when)).await.unwrap();
             assert!(killed || code == 0, "seed {}\n{said}", self.seed);
             kills += usize::from(killed);
         }
-        let last = self.fleet.labctl(&["fleet", "migrate", "--tag", &tag, "--stack", "labcloud", "-o", "json"]).await;
+        assert!(kills > 0, "seed {}: the migration was not killed", self.seed);
+        let last = self.fleet.labctl(&["fleet", "migrate", "--tag", &tag, "-o", "json"]).await;
         assert_eq!(last.code, 0, "seed {}\n{last}", self.seed);
         self.migrated_once().await;
         kills
     }
 
-    /// Every laboratory's schema, wherever it is, has each file once, made the table once, and everybody's records say so.
+    /// Every tenant's schema, wherever it is, has each file once, made the table once, and everybody's records say so.
     async fn migrated_once(&self) {
         let world = self.fleet.world;
         let (port, password) = (world.open().await.registry.port, world.passwords()["postgres"].clone());
-        let rows: Vec<(String, Value, Value)> = sqlx::query_as(
-            "SELECT r.tenant, r.spec, r.outputs FROM labctl.resources r JOIN labctl.tenants t ON t.id = r.tenant
-             WHERE r.kind = 'postgres_schema_version' AND t.stack = 'labcloud' AND t.id = ANY ($1)",
+        let rows: Vec<(String, String, Value, Value)> = sqlx::query_as(
+            "SELECT r.tenant, t.stack, r.spec, r.outputs FROM labctl.resources r JOIN labctl.tenants t ON t.id = r.tenant
+             WHERE r.kind = 'postgres_schema_version' AND t.id = ANY ($1)",
         )
         .bind(&self.ids)
         .fetch_all(&mut world.registry().await)
         .await
         .unwrap();
-        assert_eq!(rows.len(), self.ids.iter().enumerate().filter(|(n, _)| SORTS[n % SORTS.len()].0 == "labcloud").count());
+        assert_eq!(rows.len(), self.ids.len());
         let mut connections = BTreeMap::new();
-        for (tenant, spec, outputs) in rows {
+        for (tenant, stack, spec, outputs) in rows {
+            let (last, all) = if stack == "mate" { (5, "tenant1 tenant2 tenant3 tenant4 tenant5") } else { (3, "tenant1 tenant2 tenant3") };
             let (database, schema) = (spec["database"].as_str().unwrap().to_owned(), spec["schema"].as_str().unwrap().to_owned());
             if !connections.contains_key(&database) {
                 connections.insert(database.clone(), connect(port, "postgres", &password, &database).await.unwrap());
@@ -163,10 +181,10 @@ impl Crowd {
             let db = connections.get_mut(&database).unwrap();
             let own = format!("SELECT string_agg(concat(folder, version), ' ' ORDER BY position) FROM {schema}.labctl_migrations WHERE folder = 'tenant'");
             let own: Option<String> = sqlx::query_scalar(AssertSqlSafe(own)).fetch_one(&mut *db).await.unwrap();
-            assert_eq!(own.as_deref(), Some("tenant1 tenant2 tenant3"), "{tenant}");
+            assert_eq!(own.as_deref(), Some(all), "{tenant}");
             let central = format!("SELECT max(version) FROM labctl_ledger.schemas WHERE schema = '{schema}' AND folder = 'tenant' HAVING count(*) = 1");
             let central: Option<i32> = sqlx::query_scalar(AssertSqlSafe(central)).fetch_optional(&mut *db).await.unwrap();
-            assert_eq!((central, outputs["version"].as_str()), (Some(3), Some("3")), "{tenant}");
+            assert_eq!((central, outputs["version"].as_str()), (Some(last), Some(last.to_string().as_str())), "{tenant}");
             assert_eq!(count(db, &format!("SELECT count(to_regclass('{schema}.notes'))")).await, 1, "{tenant}");
         }
         let held = format!("SELECT count(*) FROM labctl.leases WHERE tenant LIKE '{}-%' AND holder IS NOT NULL", self.fleet.tag);
