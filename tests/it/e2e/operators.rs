@@ -220,9 +220,9 @@ async fn of_two_operators_exactly_one_runs_and_the_other_is_told_at_once_who() {
         let took = round.play(world).await;
         *played.entry(kind).or_default() += 1;
         slowest = slowest.max(took);
-        if long() {
-            assert!(took < Duration::from_secs(1), "round {n}, {kind}: turned away after {took:.2?}");
-        }
+        // Every commit runs beside all the other tests: there it is only not to wait for the lease, which lasts a minute.
+        let at_once = Duration::from_secs(if long() { 1 } else { 15 });
+        assert!(took < at_once, "round {n}, {kind}: turned away after {took:.2?}");
     }
     println!("seed {seed}: {rounds} rounds, {played:?}; turned away after {slowest:.0?} at most, from the start of the process");
     let mut registry = world.registry().await;
@@ -272,9 +272,8 @@ async fn the_lease_of_a_dead_holder_is_taken_over_at_once() {
         assert_eq!(done.code, 0, "{done}");
     }
     println!("a dead holder's lease was taken over after {slowest:.0?} at most");
-    if long() {
-        assert!(slowest < Duration::from_secs(5), "{slowest:?}");
-    }
+    // Half a minute is still far from the minute that a lease lasts.
+    assert!(slowest < Duration::from_secs(if long() { 5 } else { 30 }), "{slowest:?}");
 }
 
 /// A process stopped on its way lives: its lease holds until it has run out. Whoever takes over then finishes; the first, awake again, is
