@@ -63,9 +63,9 @@ const fn scene(
 }
 
 pub static LABCLOUD: [[Scene; 10]; 3] = [scenes!("labcloud", "trial"), scenes!("labcloud", "standard"), scenes!("labcloud", "enterprise")];
-static MATE: [[Scene; 10]; 3] = [scenes!("mate", "trial"), scenes!("mate", "standard"), scenes!("mate", "enterprise")];
+pub static MATE: [[Scene; 10]; 3] = [scenes!("mate", "trial"), scenes!("mate", "standard"), scenes!("mate", "enterprise")];
 /// Services are only to be scaled and deployed where a stack has some.
-static SERVICES: [Scene; 2] = [
+pub static SERVICES: [Scene; 2] = [
     scene(
         "scale",
         "mate",
