@@ -367,8 +367,9 @@ mod tests {
 
     #[test]
     fn numbers_are_compared_and_what_is_none_is_never_a_refusal() {
+        type Row = (&'static str, &'static [(&'static str, &'static str)], Option<bool>);
         const TLS: &str = "s3:TlsVersion";
-        let rows: [(&str, &[(&str, &str)], Option<bool>); 8] = [
+        let rows: [Row; 8] = [
             ("NumericLessThan", &[(TLS, "1.3")], Some(true)),
             ("NumericLessThan", &[(TLS, "1.2")], Some(true)),
             ("NumericLessThan", &[(TLS, "1.1")], Some(false)),
