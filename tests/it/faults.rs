@@ -64,7 +64,7 @@ pub struct Heard {
 
 impl Heard {
     /// Whether a fault that is to come after the effect came after one: to a look, that it was answered is enough.
-    fn took_effect(&self) -> bool {
+    pub fn took_effect(&self) -> bool {
         self.answered.is_some_and(|status| (200..300).contains(&status) || speech::reads(&self.call))
     }
 }

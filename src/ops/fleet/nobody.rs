@@ -10,6 +10,9 @@ use crate::spec::problem::{closest, did_you_mean, listed};
 /// So many of what there is are named.
 const FEW: usize = 10;
 
+/// What a tenant has of something, where it has any.
+type Has<'f> = Box<dyn Fn(&FleetChoice) -> Option<&str> + 'f>;
+
 /// One of a filter's conditions.
 struct Condition<'f> {
     /// As it was asked for.
@@ -18,8 +21,8 @@ struct Condition<'f> {
     word: &'f str,
     /// What there is of that.
     of: String,
-    /// What a tenant has of that, where it has any.
-    has: Box<dyn Fn(&FleetChoice) -> Option<&str> + 'f>,
+    /// What a tenant has of that.
+    has: Has<'f>,
     /// Whether this chooses a tenant that has it.
     takes: fn(&str, &str) -> bool,
 }

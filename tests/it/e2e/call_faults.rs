@@ -394,14 +394,14 @@ async fn every_call_of(stack: &str, tier: &str, asked_for: &str, met: &mut BTree
     let mut ends: BTreeMap<&str, usize> = BTreeMap::new();
     for (row, (call, nth)) in places.iter().enumerate() {
         print!("{:<55}", format!("{call} {nth}"));
-        for column in 0..TROUBLES.len() {
+        for (column, trouble) in TROUBLES.iter().enumerate() {
             let cell = &sheet.cells[&(row, column)];
             print!("{cell:<13}");
             *ends.entry(cell).or_default() += 1;
             // A case has one fault, so none before it can have changed the course. But a look is made again while something is not
             // ready, or not seen, yet: how often is a matter of time. A first look and a change are made by every create.
             if cell == NOT_REACHED && (*nth == 1 || !speech::reads(call)) {
-                sheet.wrong.push(format!("{stack} {tier}: {call} {nth} was not reached by {}", TROUBLES[column].name));
+                sheet.wrong.push(format!("{stack} {tier}: {call} {nth} was not reached by {}", trouble.name));
             }
         }
         println!();

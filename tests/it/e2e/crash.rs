@@ -171,7 +171,7 @@ impl Silent {
         let mut command = shared().command(args);
         command.env("LABCTL_CONFIG", &self.config).envs(self.environment.iter().map(|(name, value)| (*name, value)));
         let faults = self.proxy.faults.clone();
-        blocking(move || interrupted_twice(id, &mut command, || faults.struck() == 1)).await.unwrap();
+        blocking(move || interrupted_twice(id, &mut command, || faults.heard().iter().any(|h| h.fault.is_some() && h.took_effect()))).await.unwrap();
     }
 }
 
