@@ -1,5 +1,6 @@
 //! Migrations of one schema: all or nothing, in the order of their history, and nothing is read that only looks like its ledger.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use labctl::engine::fault::Class;
@@ -8,7 +9,7 @@ use labctl::tenantdb::migrations::apply::{Job, Ledger, migrate};
 use labctl::tenantdb::migrations::ledger::To;
 use labctl::tenantdb::migrations::{File, Library};
 use labctl::tenantdb::quote::Ident;
-use labctl::tenantdb::{Databases, Login, Settings, Tls, Tunnels};
+use labctl::tenantdb::{Databases, Login, Settings, Tls, Tunnels, watch};
 use serde_json::json;
 
 use super::server::{ADMIN_PASSWORD, Secrets, Server, run, texts};
@@ -114,6 +115,18 @@ async fn migrations_are_all_or_nothing_and_history_is_only_continued() {
     run(&mut sup, "SET search_path = history_schema; DROP VIEW labctl_migrations; ALTER TABLE kept RENAME TO labctl_migrations; RESET search_path")
         .await
         .unwrap();
-    let done = migrate(&mut databases.connect(&login).await.unwrap(), &job, &texts_of_all).await.unwrap();
+    let mut admin = databases.connect(&login).await.unwrap();
+    let done = migrate(&mut admin, &job, &texts_of_all).await.unwrap();
     assert_eq!(done.before, done.after);
+
+    // Nor are columns that are no longer of their types: to take the greatest version would cast it, by a function of the role that owns the table.
+    let standing = async |db: &mut _| watch::schemas(db, 150_000, &["history_schema".to_owned()]).await.unwrap().remove("history_schema").unwrap().versions;
+    assert_eq!(standing(&mut admin).await, BTreeMap::from([("tenant".to_owned(), 3)]));
+    let trap = "SET ROLE history_migrate; SET search_path = history_schema; CREATE SEQUENCE casts; GRANT ALL ON casts TO PUBLIC; CREATE TYPE number AS (n int); \
+                CREATE FUNCTION cast_number(number) RETURNS int LANGUAGE plpgsql AS 'BEGIN PERFORM nextval(''history_schema.casts''); RETURN ($1).n; END'; \
+                GRANT EXECUTE ON FUNCTION cast_number TO PUBLIC; CREATE CAST (number AS int) WITH FUNCTION cast_number(number) AS IMPLICIT; ALTER TABLE labctl_migrations DROP CONSTRAINT labctl_migrations_version_check; \
+                ALTER TABLE labctl_migrations ALTER version TYPE number USING ROW(version)::number; RESET ROLE; RESET search_path";
+    run(&mut sup, trap).await.unwrap();
+    assert_eq!(standing(&mut admin).await, BTreeMap::new(), "a ledger that is none any more says nothing");
+    assert_eq!(texts(&mut sup, "SELECT is_called::text FROM history_schema.casts").await, ["false"]);
 }
