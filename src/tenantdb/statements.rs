@@ -1,7 +1,7 @@
 //! The slow statements of a database, where pg_stat_statements is there: how many each role has, and the slowest of them.
 //!
 //! pg_stat_statements puts `$1` for constants, but not always: never in utility statements, nor where its entry was lost between the
-//! parsing of a statement and its end. What is shown has been through [`without_constants`].
+//! parsing of a statement and its end. What is shown has been through `without_constants`.
 
 use std::collections::BTreeMap;
 

@@ -43,7 +43,7 @@ pub struct Probe {
     pub expected: &'static str,
 }
 
-/// Every probe there is. How each is made, [`answer`] says.
+/// Every probe there is. How each is made, `answer` says.
 pub const PROBES: &[Probe] = &[
     Probe { id: "issuer_or_group", what: "have a token with the neighbour's issuer and group", expected: "another pool, or nobody in both groups" },
     Probe { id: "foreign_client", what: "have its own pool take the neighbour's client", expected: "ResourceNotFoundException" },

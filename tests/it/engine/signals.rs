@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use labctl::engine::clock::{Instant, paused};
+use labctl::engine::clock::{Instant, paused, sleep};
 use labctl::engine::event::Event;
 use labctl::engine::run::{End, Stop};
 use serde_json::json;
@@ -198,7 +198,7 @@ fn a_lost_lease_ends_a_long_wait() {
         let steps = stage.plan(&[want("database/slow", json!({}))]).await.steps;
         let losing = async {
             while stage.journal.of("database/slow").len() < 2 {
-                tokio::task::yield_now().await;
+                sleep(Duration::from_secs(1)).await;
             }
             stage.lease.fenced.store(true, Ordering::SeqCst);
             std::future::pending::<()>().await
