@@ -139,7 +139,7 @@ pub async fn prepare<'s>(site: &'s Site, edit: &dyn Edit, command: &str) -> Resu
             began,
         }),
         Err(e) => {
-            let_go(lease).await;
+            let_go(&lease).await;
             Err(e)
         }
     }
@@ -175,7 +175,7 @@ pub async fn current(site: &Site, tenant: &str, unfinished: Option<Operation>) -
     Ok(Some(Current { tenant, state, unfinished }))
 }
 
-async fn let_go(lease: HeldLease) {
+async fn let_go(lease: &HeldLease) {
     if let Err(e) = lease.release().await {
         // It expires by itself.
         tracing::warn!("the lease could not be let go of: {e}");
@@ -214,9 +214,7 @@ impl Prepared<'_> {
 
     /// Does nothing, and lets go of the lease.
     pub async fn abandon(self) {
-        if let Ok(lease) = Arc::try_unwrap(self.lease).map_err(drop) {
-            let_go(lease).await;
-        }
+        let_go(&self.lease).await;
     }
 
     /// Keeps the lease alive while somebody makes up their mind.

@@ -47,7 +47,13 @@ async fn applying_again_only_reads() {
     for id in SIX {
         let prepared = prepare(&site, &Mend { tenant: id.to_owned() }, "a test").await.unwrap();
         assert!(prepared.is_empty(), "{id}");
+        // Whoever renews it has the lease in hand, too: it is let go of all the same, and not only when the last hand opens.
+        let alive = prepared.keep_alive();
+        let held = async || site.registry.leases().await.unwrap().iter().any(|l| l.tenant == id);
+        assert!(held().await, "{id}");
         prepared.carry_out(&Silent, watch::channel(Stop::No).1).await.unwrap();
+        assert!(!held().await, "the lease of {id} is still held");
+        drop(alive);
     }
     let calls = site.cx.cloud.calls().by_operation();
     let writes: Vec<_> = calls.keys().filter(|call| !reads(call)).collect();
