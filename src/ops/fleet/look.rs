@@ -16,6 +16,7 @@ use crate::tenantdb::Host;
 use crate::tenantdb::migrations::Step;
 use crate::tenantdb::migrations::central::{self, Standing};
 use crate::tenantdb::migrations::ledger::To;
+use crate::tenantdb::migrations::own;
 
 /// By stack: its target.
 pub type Targets = BTreeMap<String, StackTarget>;
@@ -100,9 +101,9 @@ pub async fn look(site: &Site, members: Vec<FleetMember>, targets: &Targets, own
             if !own {
                 return Ok(central.into_iter().map(by_central).collect());
             }
-            let mut own = central::own(&mut db, &schemas).await?;
+            let mut theirs = own::read(&mut db, &schemas).await?;
             let by_both = |schema: &&str| {
-                let (standing, said) = (own.remove(*schema), central.get(*schema));
+                let (standing, said) = (theirs.remove(*schema), central.get(*schema));
                 let adrift = standing.as_ref().is_some_and(|own| own != said.unwrap_or(&Standing::new()));
                 ((*schema).to_owned(), Found { standing, adrift })
             };

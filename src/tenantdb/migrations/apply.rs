@@ -18,7 +18,7 @@ use super::ledger;
 use super::{Concurrent, Library, Step, baseline, belief, central};
 use crate::engine::fault::{Class, Fault, Left};
 use crate::tenantdb::comment;
-use crate::tenantdb::connect::{Connection, Rows, Told};
+use crate::tenantdb::connect::{Connection, Told};
 use crate::tenantdb::quote::{Ident, Literal};
 use crate::tenantdb::row_security::Guard;
 
@@ -282,7 +282,7 @@ async fn open(db: &mut Connection, job: &Job<'_>, at_once: bool) -> Result<Seen,
         }
         Ledger::Make { .. } => {}
     }
-    seen.applied = if at_once { steps(answers.get(5)) } else { steps(db.script("postgres:labctl_migrations", read).await?.first()) };
+    seen.applied = if at_once { ledger::steps(answers.get(5)) } else { ledger::steps(db.script("postgres:labctl_migrations", read).await?.first()) };
     Ok(seen)
 }
 
@@ -295,18 +295,6 @@ fn named(step: &Step, mut fault: Fault) -> Fault {
     };
     fault.hint.get_or_insert_with(|| hint.to_owned());
     fault
-}
-
-/// What a ledger says: folder, version, name and checksum of each.
-pub(super) fn steps(rows: Option<&Rows>) -> Vec<Step> {
-    let mut found = Vec::new();
-    for row in rows.into_iter().flatten() {
-        if let [Some(folder), Some(version), Some(name), Some(checksum)] = row.as_slice() {
-            let version = version.parse().unwrap_or(u32::MAX);
-            found.push(Step { folder: folder.clone(), version, name: name.clone(), checksum: checksum.clone() });
-        }
-    }
-    found
 }
 
 /// What the schema's ledger is to say, and the statement that makes it say so.

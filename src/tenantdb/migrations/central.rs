@@ -2,14 +2,13 @@
 //!
 //! It is written in the transaction that writes the schema's own ledger, and belongs to the administrator: no tenant's role reads or
 //! changes it. The schema's ledger stays the truth. A row counts only while the schema is the very one it was written for: it keeps the
-//! schema's OID, so one that was dropped and restored is looked at. No catalog tells that rows of a ledger were changed in place: [`own`] reads
-//! the schemas' own.
+//! schema's OID, so one that was dropped and restored is looked at. No catalog tells that rows of a ledger were changed in place:
+//! [`own`](super::own) reads the schemas' own.
 
 use std::collections::BTreeMap;
 
-use super::apply::steps;
-use super::{Step, ledger};
-use crate::engine::fault::{Class, Fault};
+use super::Step;
+use crate::engine::fault::Fault;
 use crate::tenantdb::connect::Connection;
 use crate::tenantdb::quote::{Ident, Literal};
 
@@ -17,8 +16,6 @@ use crate::tenantdb::quote::{Ident, Literal};
 pub const SCHEMA: &str = "labctl_ledger";
 /// The table.
 pub const TABLE: &str = "labctl_ledger.schemas";
-/// Ledgers read in one round trip: each takes a place in the lock table until it has ended.
-const AT_ONCE: usize = 200;
 
 /// How far one folder of a schema is.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -71,46 +68,6 @@ pub async fn read(db: &mut Connection, schemas: &[&str]) -> Result<BTreeMap<Stri
         found.entry(schema).or_default().insert(folder, At { version: u32::try_from(version).unwrap_or(0), digest });
     }
     Ok(found)
-}
-
-/// Where these schemas of this connection's database stand by their own ledgers. One whose ledger is missing, is no plain table, is held
-/// exclusively or cannot be read is not in the answer: it is opened and looked at, and tells why.
-///
-/// # Errors
-/// As the statements' faults, but for those of a single ledger.
-pub async fn own(db: &mut Connection, schemas: &[&str]) -> Result<BTreeMap<String, Standing>, Fault> {
-    let plain = sqlx::query_as(
-        "SELECT n.nspname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
-         WHERE n.nspname = ANY ($1) AND c.relname = $2 AND c.relkind = 'r' AND NOT c.relrowsecurity AND NOT EXISTS (SELECT FROM pg_locks l \
-         WHERE l.relation = c.oid AND l.mode = 'AccessExclusiveLock' AND l.granted AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()))",
-    );
-    let plain: Vec<(String,)> = db.all("postgres:pg_class", plain.bind(schemas).bind(ledger::TABLE)).await?;
-    let names: Vec<&str> = plain.iter().map(|(name,)| name.as_str()).collect();
-    let mut found = BTreeMap::new();
-    for some in names.chunks(AT_ONCE) {
-        let Err(fault) = read_own(db, some, &mut found).await else { continue };
-        if fault.class == Class::Unknown {
-            return Err(fault);
-        }
-        // One of them is in the way of all, and that is its own matter.
-        for one in some.chunks(1) {
-            if let Err(fault) = read_own(db, one, &mut found).await
-                && fault.class == Class::Unknown
-            {
-                return Err(fault);
-            }
-        }
-    }
-    Ok(found)
-}
-
-/// Each by a statement of its own: a union would cast what a tenant may have made of its columns, with the administrator's rights.
-async fn read_own(db: &mut Connection, schemas: &[&str], found: &mut BTreeMap<String, Standing>) -> Result<(), Fault> {
-    let read = |name: &&str| Ok(format!("SELECT folder, version, name, checksum FROM {}.{} ORDER BY position", Ident::new(name)?, ledger::TABLE));
-    let script = schemas.iter().map(read).collect::<Result<Vec<_>, Fault>>()?.join("; ");
-    let answers = db.script("postgres:labctl_migrations", script).await?;
-    found.extend(schemas.iter().zip(&answers).map(|(name, rows)| ((*name).to_owned(), standing(&steps(Some(rows))))));
-    Ok(())
 }
 
 /// Makes the table, unless it is there.

@@ -4,7 +4,7 @@ use sqlx::types::chrono::{DateTime, Utc};
 
 use super::{Step, central};
 use crate::engine::fault::Fault;
-use crate::tenantdb::connect::Connection;
+use crate::tenantdb::connect::{Connection, Rows};
 use crate::tenantdb::membership::borrow;
 use crate::tenantdb::quote::{Ident, Literal};
 
@@ -54,6 +54,18 @@ pub async fn find(db: &mut Connection, schema: &Ident) -> Result<Option<Found>, 
         applied.push(step);
     }
     Ok(Some(Found { comment, applied, baseline, last_at }))
+}
+
+/// What a ledger's rows say: folder, version, name and checksum of each.
+pub(super) fn steps(rows: Option<&Rows>) -> Vec<Step> {
+    let mut found = Vec::new();
+    for row in rows.into_iter().flatten() {
+        if let [Some(folder), Some(version), Some(name), Some(checksum)] = row.as_slice() {
+            let version = version.parse().unwrap_or(u32::MAX);
+            found.push(Step { folder: folder.clone(), version, name: name.clone(), checksum: checksum.clone() });
+        }
+    }
+    found
 }
 
 /// The schemas with a ledger that bears exactly this comment.
@@ -174,9 +186,9 @@ pub async fn delete(db: &mut Connection, schema: &Ident, role: &Ident) -> Result
 mod tests {
     use super::*;
 
-    type Rows<'a> = &'a [(&'a str, u32, &'a str)];
+    type Listed<'a> = &'a [(&'a str, u32, &'a str)];
 
-    fn steps(list: Rows<'_>) -> Vec<Step> {
+    fn steps(list: Listed<'_>) -> Vec<Step> {
         list.iter().map(|(folder, version, sum)| Step { folder: (*folder).into(), version: *version, name: "x".into(), checksum: (*sum).into() }).collect()
     }
 
@@ -206,7 +218,7 @@ mod tests {
     #[test]
     fn a_rewritten_history_is_refused_with_the_difference() {
         let applied = steps(&[("core", 1, "a"), ("core", 3, "c")]);
-        let rows: [(Rows<'_>, &str); 4] = [
+        let rows: [(Listed<'_>, &str); 4] = [
             (&[("core", 1, "z"), ("core", 3, "c")], "core/V1__x was changed after it was applied (was a, is z)"),
             (&[("core", 1, "a")], "core/V3__x was applied and is missing now"),
             (&[("dental", 1, "a")], "`core` was applied up to V3, and none of its files is wanted any more"),
