@@ -14,7 +14,7 @@
 //! * [`census`]: everything on a server, with what its comment says of its owner.
 //! * [`row_security`]: row security as a second line in a schema of a tenant's own.
 //! * [`rls`]: row security for tables that tenants share; [`system`]: those tables, once per database, and who is admitted to them.
-//! * [`statements`]: those that are slow, where pg_stat_statements is there.
+//! * [`slow`]: statements that take long, where pg_stat_statements is there.
 //! * [`targets`] and [`Outcome`]: what a neighbour has by name, and statements that ought to be refused.
 //! * [`migrations`]: numbered SQL files, and the ledger of those applied.
 //! * [`transport`]: whether a server refuses logins without TLS.
@@ -30,6 +30,7 @@
 mod attempts;
 mod connect;
 mod membership;
+mod tokens;
 mod tunnel;
 
 pub mod adoption;
@@ -46,7 +47,7 @@ pub mod rls;
 pub mod roles;
 pub mod row_security;
 pub mod schemas;
-pub mod statements;
+pub mod slow;
 pub mod system;
 pub mod targets;
 pub mod transport;

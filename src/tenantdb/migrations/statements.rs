@@ -1,4 +1,6 @@
-//! Just enough of SQL's grammar to find where statements begin: quotes, dollar quotes and comments are skipped.
+//! What the statements of a migration begin with: which may not stand there, and which run outside a transaction.
+
+use crate::tenantdb::tokens::{Kind, tokens};
 
 /// Words a statement of a migration may not begin with: they would end the transaction in which change and ledger are one, leave the
 /// migration role, or need a client that feeds data.
@@ -93,59 +95,24 @@ pub(super) fn needs_no_transaction(sql: &str) -> Option<usize> {
 
 /// A file without a transaction as one that may run in one: the same without the word `CONCURRENTLY`.
 pub(super) fn without_concurrently(sql: &str) -> String {
-    let chars: Vec<char> = sql.chars().collect();
-    let mut at = 0;
-    while at < chars.len() {
-        match (chars[at], chars.get(at + 1)) {
-            ('-', Some('-')) => at = chars[at..].iter().position(|c| *c == '\n').map_or(chars.len(), |n| at + n),
-            ('/', Some('*')) => at = comment(&chars, at),
-            (c, _) if word(c) => {
-                let end = chars[at..].iter().position(|c| !word(*c)).map_or(chars.len(), |n| at + n);
-                if chars[at..end].iter().collect::<String>().eq_ignore_ascii_case("concurrently") {
-                    return chars[..at].iter().chain(&chars[end..]).collect();
-                }
-                at = end;
-            }
-            _ => at += 1,
-        }
-    }
-    sql.to_owned()
+    let mut first = true;
+    let kept = tokens(sql).filter(|(kind, token)| !(*kind == Kind::Word && token.eq_ignore_ascii_case("concurrently") && std::mem::take(&mut first)));
+    kept.map(|(_, token)| token).collect()
 }
 
 /// Of every statement: the line it begins in, and its first [`WORDS`] words in upper case. What stands in quotes is no word.
 fn beginnings(sql: &str) -> Vec<(usize, Vec<String>)> {
-    let chars: Vec<char> = sql.chars().collect();
     let mut found: Vec<(usize, Vec<String>)> = Vec::new();
-    let (mut at, mut fresh) = (0, true);
+    let (mut line, mut fresh) = (1, true);
     // Inside `BEGIN ATOMIC … END` (the body of an SQL function) a semicolon ends no statement of ours.
     let mut atomic = 0_usize;
     let mut last_word = String::new();
-    while at < chars.len() {
-        let c = chars[at];
-        let next = chars.get(at + 1).copied();
-        match c {
-            '-' if next == Some('-') => at = chars[at..].iter().position(|c| *c == '\n').map_or(chars.len(), |n| at + n),
-            '/' if next == Some('*') => at = comment(&chars, at),
-            '\'' => {
-                let escapes = at > 0 && matches!(chars[at - 1], 'e' | 'E') && !(at > 1 && word(chars[at - 2]));
-                at = quoted(&chars, at, '\'', escapes);
-            }
-            '"' => at = quoted(&chars, at, '"', false),
-            '$' if at == 0 || !word(chars[at - 1]) => at = dollar(&chars, at),
-            ';' => {
-                fresh |= atomic == 0;
-                at += 1;
-            }
-            c if word(c) => {
-                let start = at;
-                while at < chars.len() && word(chars[at]) {
-                    at += 1;
-                }
-                let text: String = chars[start..at].iter().collect::<String>().to_uppercase();
-                if fresh {
-                    let line = 1 + chars[..start].iter().filter(|c| **c == '\n').count();
+    for (kind, token) in tokens(sql) {
+        match kind {
+            Kind::Word | Kind::Number => {
+                let text = token.to_uppercase();
+                if std::mem::take(&mut fresh) {
                     found.push((line, Vec::new()));
-                    fresh = false;
                 }
                 match text.as_str() {
                     "ATOMIC" if last_word == "BEGIN" => atomic += 1,
@@ -160,56 +127,11 @@ fn beginnings(sql: &str) -> Vec<(usize, Vec<String>)> {
                 }
                 last_word = text;
             }
-            _ => at += 1,
+            Kind::Other if token == ";" => fresh |= atomic == 0,
+            _ => line += token.matches('\n').count(),
         }
     }
     found
-}
-
-fn word(c: char) -> bool {
-    c.is_alphanumeric() || c == '_'
-}
-
-/// Past a comment, which may hold others.
-fn comment(chars: &[char], mut at: usize) -> usize {
-    let mut depth = 0_usize;
-    while at < chars.len() {
-        match (chars[at], chars.get(at + 1)) {
-            ('/', Some('*')) => (depth, at) = (depth + 1, at + 2),
-            ('*', Some('/')) => (depth, at) = (depth - 1, at + 2),
-            _ => at += 1,
-        }
-        if depth == 0 {
-            break;
-        }
-    }
-    at
-}
-
-/// Past a quoted text; doubled quotes belong to it, and after a backslash, where those escape, so does the next character.
-fn quoted(chars: &[char], mut at: usize, quote: char, escapes: bool) -> usize {
-    at += 1;
-    while at < chars.len() {
-        match chars[at] {
-            '\\' if escapes => at += 2,
-            c if c == quote && chars.get(at + 1) == Some(&quote) => at += 2,
-            c if c == quote => return at + 1,
-            _ => at += 1,
-        }
-    }
-    at
-}
-
-/// Past `$tag$ … $tag$`; a `$` that opens none is passed by itself.
-fn dollar(chars: &[char], at: usize) -> usize {
-    let Some(length) = chars[at + 1..].iter().position(|c| *c == '$') else { return at + 1 };
-    let tag = &chars[at..=at + 1 + length];
-    let inner = &tag[1..tag.len() - 1];
-    if !inner.iter().all(|c| word(*c)) || inner.first().is_some_and(char::is_ascii_digit) {
-        return at + 1;
-    }
-    let body = at + tag.len();
-    chars[body..].windows(tag.len()).position(|w| w == tag).map_or(chars.len(), |n| body + n + tag.len())
 }
 
 #[cfg(test)]
