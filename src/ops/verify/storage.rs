@@ -188,22 +188,12 @@ async fn aims(cloud: &Cloud, b: &Subject, target: Target) -> Vec<Aim> {
                 _ => found.push(plain(arn, policy)),
             }
         }
-        Target::Key => {
-            for arn in b.arns("kms_key") {
+        Target::Key | Target::Secret => {
+            let is_key = target == Target::Key;
+            for arn in b.arns(if is_key { "kms_key" } else { "secret" }) {
                 found.push(match arn {
                     Ok(arn) => {
-                        let policy = key_policy(cloud, &arn).await;
-                        plain(arn, policy)
-                    }
-                    Err(fault) => Aim::unknown(fault),
-                });
-            }
-        }
-        Target::Secret => {
-            for arn in b.arns("secret") {
-                found.push(match arn {
-                    Ok(arn) => {
-                        let policy = secret_policy(cloud, &arn).await;
+                        let policy = if is_key { key_policy(cloud, &arn).await } else { secret_policy(cloud, &arn).await };
                         plain(arn, policy)
                     }
                     Err(fault) => Aim::unknown(fault),

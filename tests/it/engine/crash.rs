@@ -56,25 +56,34 @@ async fn lives() -> Vec<(&'static str, Vec<Wanted>, Vec<Wanted>)> {
     vec![("create", vec![], tenant()), ("update and replace", tenant(), grown), ("delete", tenant(), vec![])]
 }
 
+/// Every life, killed at the first, second, … place of one sort until there is none left. `set` arms the nth place of a run and has a word for
+/// it; `died` looks at where it died.
+async fn killed_everywhere(set: impl Fn(&Stage, usize) -> String, died: impl Fn(&Stage), at_least: usize) {
+    for (life, before, wanted) in lives().await {
+        for n in 0.. {
+            let stage = slow_world();
+            assert!(stage.apply(&before).await.complete());
+            let place = set(&stage, n);
+            if !stage.apply_and_die(&wanted).await {
+                assert!(n >= at_least, "{life}: only {n} places like `{place}` were reached");
+                break;
+            }
+            died(&stage);
+            finishes_without_doubles(&stage, &wanted, &format!("{life}, killed {place}")).await;
+        }
+    }
+}
+
 #[test]
 fn killed_before_or_after_any_entry_the_next_run_completes_and_doubles_nothing() {
     paused(async {
-        for (life, before, wanted) in lives().await {
-            for after_commit in [false, true] {
-                let mut n = 0;
-                loop {
-                    let stage = slow_world();
-                    assert!(stage.apply(&before).await.complete());
-                    let entry = stage.journal.entries.lock().unwrap().len() + n;
-                    *if after_commit { &stage.journal.die_after } else { &stage.journal.die_before }.lock().unwrap() = Some(entry);
-                    if !stage.apply_and_die(&wanted).await {
-                        break;
-                    }
-                    finishes_without_doubles(&stage, &wanted, &format!("{life}, killed {} entry {n}", if after_commit { "after" } else { "before" })).await;
-                    n += 1;
-                }
-                assert!(n >= 4, "{life}: only {n} entries were reached");
-            }
+        for after_commit in [false, true] {
+            let set = |stage: &Stage, n: usize| {
+                let entry = stage.journal.entries.lock().unwrap().len() + n;
+                *if after_commit { &stage.journal.die_after } else { &stage.journal.die_before }.lock().unwrap() = Some(entry);
+                format!("{} entry {n}", if after_commit { "after" } else { "before" })
+            };
+            killed_everywhere(set, |_| {}, 4).await;
         }
     });
 }
@@ -82,22 +91,12 @@ fn killed_before_or_after_any_entry_the_next_run_completes_and_doubles_nothing()
 #[test]
 fn killed_before_or_after_any_call_takes_effect_the_next_run_completes_and_doubles_nothing() {
     paused(async {
-        for (life, before, wanted) in lives().await {
-            for how in [Trouble::DieBefore, Trouble::DieAfter] {
-                let mut n = 0;
-                loop {
-                    let stage = slow_world();
-                    assert!(stage.apply(&before).await.complete());
-                    stage.world.die_at_write(n, how);
-                    if !stage.apply_and_die(&wanted).await {
-                        break;
-                    }
-                    assert_eq!(stage.world.struck().len(), 1, "it died in a call");
-                    finishes_without_doubles(&stage, &wanted, &format!("{life}, {how:?} in call {n}")).await;
-                    n += 1;
-                }
-                assert!(n >= 3, "{life}: only {n} calls were reached");
-            }
+        for how in [Trouble::DieBefore, Trouble::DieAfter] {
+            let set = |stage: &Stage, n: usize| {
+                stage.world.die_at_write(n, how);
+                format!("{how:?} in call {n}")
+            };
+            killed_everywhere(set, |stage| assert_eq!(stage.world.struck().len(), 1, "it died in a call"), 3).await;
         }
     });
 }

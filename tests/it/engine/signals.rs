@@ -1,5 +1,6 @@
 //! Signals, fences, and a registry that comes and goes.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -9,16 +10,31 @@ use labctl::engine::run::{End, Stop};
 use serde_json::json;
 
 use super::stage::{Stage, at, code, want};
-use super::world::{Nature, Trouble};
+use super::world::{Nature, Trouble, World};
 
-/// Sends the signal when that step has begun.
-fn stop_when_started(stage: &Stage, name: &'static str, stop: Stop) {
+/// Sends the signal at each such event.
+fn stop_when(stage: &Stage, is: impl Fn(&Event) -> bool + Send + 'static, stop: Stop) {
     let send = stage.stop.clone();
     stage.on_event(move |e| {
-        if matches!(e, Event::StepStarted { address, .. } if address.name == name) {
+        if is(e) {
             send.send_replace(stop);
         }
     });
+}
+
+/// Sends the signal once that is called.
+fn stop_when_called(stage: &Stage, call: &'static str, stop: Stop) {
+    let (send, world) = (stage.stop.clone(), Arc::clone(&stage.world));
+    tokio::spawn(async move {
+        called(&world, call).await;
+        send.send_replace(stop);
+    });
+}
+
+async fn called(world: &World, call: &str) {
+    while world.count(call) == 0 {
+        tokio::task::yield_now().await;
+    }
 }
 
 #[test]
@@ -27,14 +43,7 @@ fn a_drain_records_calls_in_flight_and_starts_nothing() {
         let stage = Stage::default();
         let wanted = [want("bucket/a", json!({})), want("bucket/b", json!({"of": ["${bucket.a.id}"]}))];
         stage.world.script("create bucket/a", [Trouble::Slow(10)]);
-        let send = stage.stop.clone();
-        let world = stage.world.clone();
-        tokio::spawn(async move {
-            while world.count("create bucket/a") == 0 {
-                tokio::task::yield_now().await;
-            }
-            send.send_replace(Stop::Drain);
-        });
+        stop_when_called(&stage, "create bucket/a", Stop::Drain);
         let outcome = stage.apply(&wanted).await;
         assert!(outcome.interrupted && !outcome.complete());
         assert_eq!(stage.journal.of("bucket/a"), ["intended", "created", "done create"], "the call in flight is recorded, and it was ready");
@@ -56,12 +65,7 @@ fn a_drain_does_not_sit_out_what_is_only_waiting_nor_begins_another_call() {
             let stage = Stage::default();
             stage.world.nature("a", nature);
             stage.world.script("create bucket/a", [Trouble::Slow(8)]);
-            let send = stage.stop.clone();
-            stage.on_event(move |e| {
-                if matches!(e, Event::StepCreated { .. } | Event::StepWaiting { .. }) {
-                    send.send_replace(Stop::Drain);
-                }
-            });
+            stop_when(&stage, |e| matches!(e, Event::StepCreated { .. } | Event::StepWaiting { .. }), Stop::Drain);
             let begun = Instant::now();
             let outcome = stage.apply(&[want("bucket/a", spec.clone())]).await;
             assert!(begun.elapsed() < Duration::from_secs(10) && outcome.interrupted);
@@ -90,14 +94,7 @@ fn the_second_signal_cuts_off_what_is_in_flight_and_resume_finds_it() {
     paused(async {
         let stage = Stage::default();
         stage.world.script("create bucket/a", [Trouble::Slow(60_000)]);
-        let send = stage.stop.clone();
-        let world = stage.world.clone();
-        tokio::spawn(async move {
-            while world.count("create bucket/a") == 0 {
-                tokio::task::yield_now().await;
-            }
-            send.send_replace(Stop::Now);
-        });
+        stop_when_called(&stage, "create bucket/a", Stop::Now);
         let begun = Instant::now();
         let wanted = [want("bucket/a", json!({})), want("pool/b", json!({"of": ["${bucket.a.id}"]}))];
         let outcome = stage.apply(&wanted).await;
@@ -117,12 +114,7 @@ fn the_second_signal_does_not_throw_away_ids_that_have_come_in() {
         // The journal is slow: while one id is being written others have come in and lie waiting.
         let stage = Stage::default();
         stage.journal.slow.store(10, Ordering::SeqCst);
-        let send = stage.stop.clone();
-        stage.on_event(move |e| {
-            if matches!(e, Event::StepCreated { .. }) {
-                send.send_replace(Stop::Now);
-            }
-        });
+        stop_when(&stage, |e| matches!(e, Event::StepCreated { .. }), Stop::Now);
         let wanted: Vec<_> = (0..6).map(|n| want(&format!("blob/b{n}"), json!({}))).collect();
         let outcome = stage.apply(&wanted).await;
         assert!(outcome.interrupted);
@@ -141,7 +133,7 @@ fn the_second_signal_is_heard_while_the_journal_hangs() {
     paused(async {
         let stage = Stage::default();
         stage.journal.slow.store(60_000, Ordering::SeqCst);
-        stop_when_started(&stage, "a", Stop::Now);
+        stop_when(&stage, |e| matches!(e, Event::StepStarted { .. }), Stop::Now);
         let begun = Instant::now();
         let outcome = stage.apply(&[want("bucket/a", json!({}))]).await;
         assert!(begun.elapsed() < Duration::from_secs(10) && outcome.interrupted);
@@ -159,9 +151,7 @@ fn a_fenced_journal_stops_the_run_at_once_and_calls_nothing_more() {
         stage.world.script("create database/slow", [Trouble::Slow(1)]);
         let steps = stage.plan(&wanted).await.steps;
         let fencing = async {
-            while stage.world.count("create bucket/a") == 0 {
-                tokio::task::yield_now().await;
-            }
+            called(&stage.world, "create bucket/a").await;
             stage.journal.fenced.store(true, Ordering::SeqCst);
             std::future::pending::<()>().await
         };
