@@ -30,13 +30,20 @@ const CONNECT: Duration = Duration::from_secs(10);
 /// How long to wait for one of the [`AT_ONCE`] to be free.
 const QUEUE: Duration = Duration::from_secs(60);
 
-/// What every session of ours runs under. Only `pg_catalog` is searched, so that nobody's function of the same name is ever called.
-/// Times in milliseconds.
-const SESSION: &str = "SET application_name = 'labctl'; SET search_path = pg_catalog; SET client_min_messages = warning; \
-    SET statement_timeout = 60000; SET lock_timeout = 5000; SET idle_in_transaction_session_timeout = 40000; SET TimeZone = 'UTC'";
+/// What every session of ours runs under, from the packet it begins with: `RESET ALL` brings it back. Only `pg_catalog` is searched, so that nobody's
+/// function of the same name is ever called. Times in milliseconds.
+const SESSION: [(&str, &str); 7] = [
+    (MARK, "on"),
+    ("search_path", "pg_catalog"),
+    ("client_min_messages", "warning"),
+    ("statement_timeout", "60000"),
+    ("lock_timeout", "5000"),
+    ("idle_in_transaction_session_timeout", "40000"),
+    ("TimeZone", "UTC"),
+];
 
 /// What a session that may only look runs under besides: the server itself refuses whatever would write.
-const READ_ONLY: &str = "SET default_transaction_read_only = on";
+const READ_ONLY: (&str, &str) = ("default_transaction_read_only", "on");
 
 /// How far a server's certificate is trusted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -205,7 +212,7 @@ impl Databases {
             .username(&login.username)
             .password(login.password.expose_secret())
             .application_name("labctl")
-            .options([(MARK, "on")])
+            .options(SESSION.into_iter().chain(self.read_only.then_some(READ_ONLY)))
             .ssl_mode(mode)
             // Statements hold SCRAM verifiers: they stay out of the log.
             .disable_statement_logging();
@@ -213,10 +220,8 @@ impl Databases {
             options = options.ssl_root_cert(file);
         }
         let mut link = options.connect().await.map_err(|e| connecting("postgres:connect", e))?;
-        let session = if self.read_only { [SESSION, READ_ONLY].join("; ") } else { SESSION.to_owned() };
-        // The mark is asked for first, in the same round trip: where it is missing that is an error, and nothing is set in a session that is not ours.
-        let session = format!("SELECT current_setting('{MARK}'); {session}");
-        sqlx::raw_sql(AssertSqlSafe(session)).execute(&mut link).await.map_err(|e| connecting("postgres:SET", e))?;
+        // Where the mark is missing that is an error: the session is not ours.
+        sqlx::raw_sql(AssertSqlSafe(format!("SELECT current_setting('{MARK}')"))).execute(&mut link).await.map_err(|e| connecting("postgres:SET", e))?;
         Ok(link)
     }
 }

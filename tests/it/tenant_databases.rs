@@ -8,8 +8,12 @@ mod belief;
 mod connecting;
 #[path = "tenant_databases/drift.rs"]
 mod drift;
+#[path = "tenant_databases/ground.rs"]
+mod ground;
 #[path = "tenant_databases/history.rs"]
 mod history;
+#[path = "tenant_databases/hostile.rs"]
+mod hostile;
 #[path = "tenant_databases/identity.rs"]
 mod identity;
 #[path = "tenant_databases/isolation.rs"]

@@ -1,24 +1,26 @@
 //! Applies what is pending to one schema, as its migration role: change, ledger and central ledger in one transaction.
 //!
-//! Where it is known what was applied, the usual case takes one round trip, in which all that is believed is checked before the file is run: what
-//! the schema holds, whose it is, that nobody else is at it. Where that does not hold, nothing has happened, and it takes two: lock, look and
-//! read; the files, each followed by whether it kept to its transaction, the ledgers and the commit. The server answers after each file, so that
-//! the one that fails can be named.
+//! Where it is known what was applied, the usual case takes one round trip, in which all that is believed is checked: before the file is run, whose
+//! the schema is, and that nobody else is at it; by the statement that writes the ledger, that it says what was believed. Where that does not hold,
+//! nothing has happened, and it takes two: lock, look and read; the files, each followed by whether it kept to its transaction, the ledgers and the
+//! commit. The server answers after each file, so that the one that fails can be named.
 //! Two that migrate one schema never wait for each other (whoever waits holds up every `CREATE INDEX CONCURRENTLY` of the database): the
 //! second is told to come again. The lock is the schema's own and the transaction's: it cannot be left behind, and neighbours do not queue.
 //!
 //! A file without a transaction is one index statement. It runs by itself, is looked at, and recorded after: cut off anywhere, what is
 //! left of it (an INVALID index, or a finished one not yet on record) is dropped and made again.
 
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use super::job::{CALL, Seen, text};
 pub use super::job::{Job, Ledger, Sealed};
 use super::ledger;
-use super::{Concurrent, Library, Step, baseline, belief, central};
+use super::{Concurrent, Library, Step, baseline, belief, central, runner};
 use crate::engine::fault::{Class, Fault, Left};
 use crate::tenantdb::comment;
 use crate::tenantdb::connect::{Connection, Told};
+use crate::tenantdb::membership::borrow;
 use crate::tenantdb::quote::{Ident, Literal};
 use crate::tenantdb::row_security::Guard;
 
@@ -51,18 +53,25 @@ enum Turn {
 /// Refused when history cannot be continued ([`ledger::pending`]), a text is not in the library, or a statement is refused; busy when a lock
 /// was not to be had in time. What the transaction held is undone then. Unknown when the connection broke at the commit.
 pub async fn migrate(db: &mut Connection, job: &Job<'_>, library: &Library) -> Result<Done, Fault> {
-    let (mut before, mut believed) = (None, job.believed);
+    let (mut before, mut believed, mut found) = (None, job.believed, None);
     loop {
-        let seen = match believed {
-            Some(applied) => belief::seen(db, job, applied, library).await?,
-            None => None,
+        let seen = match (found.take(), believed.take()) {
+            (None, Some(applied)) => belief::seen(db, job, applied, library).await?,
+            (found, _) => found,
         };
-        let unseen = seen.is_some();
+        let unseen = seen.as_ref().is_some_and(|seen| seen.opening.is_some());
         let turn = turn(db, job, seen, library, &mut before).await;
-        believed = None;
         match turn {
-            Err(fault) if unseen && belief::in_doubt(&fault) => {
+            Err(fault) if unseen && (fault.class == Class::Refused || belief::in_doubt(&fault)) => {
                 db.rollback().await?;
+                if !belief::in_doubt(&fault) {
+                    let looked = begin(db, job).await?;
+                    // The file is to blame, and not what was believed of what it found.
+                    if job.believed == Some(looked.applied.as_slice()) {
+                        return Err(fault);
+                    }
+                    found = Some(looked);
+                }
                 before = None;
             }
             Ok(Turn::Done(after)) => return Ok(Done { before: before.unwrap_or_default(), after }),
@@ -92,18 +101,22 @@ async fn turn(db: &mut Connection, job: &Job<'_>, seen: Option<Seen>, library: &
     // What is sent at the end, or when it has to be looked in between.
     let mut script = String::new();
     let mut opened = false;
-    if let Some(opening) = seen.opening.take() {
+    let opening = seen.opening.take();
+    let believed = opening.is_some();
+    if let Some(opening) = opening {
         opened = true;
         db.in_transaction(true);
-        script = format!("{opening}; {}{}", act(job, &seen), belief::check(job, &seen.applied)?);
+        script = format!("{opening}; SET LOCAL search_path = {}; ", job.schema);
+        entries.position = Some(belief::position(job.schema, &seen.applied)?);
     }
     if let Some(make) = seen.make.take() {
         opened = true;
-        script = format!("{}{make};\n", act(job, &seen));
+        script = format!("{}{}", act(db, job, &seen)?, besides(job, &make)?);
         if let Ledger::Make { baseline: held @ [_, ..], .. } = job.ledger {
             send(db, &[], std::mem::take(&mut script)).await?;
-            baseline::check(db, job.schema, job.role, held, library).await?;
+            compare(db, job, held, library).await?;
             held.iter().try_for_each(|step| entries.add(step, true))?;
+            script = format!("SET LOCAL search_path = {}; ", job.schema);
         }
     }
     let so_far = entries.applied.clone();
@@ -116,12 +129,16 @@ async fn turn(db: &mut Connection, job: &Job<'_>, seen: Option<Seen>, library: &
             break;
         }
         if !std::mem::replace(&mut opened, true) {
-            script = act(job, &seen);
+            script = act(db, job, &seen)?;
         }
         sent.push((script.chars().count() + 1, step));
-        // A last line may be a comment.
-        script.push_str(&file.sql);
-        script.push_str(&kept(job, &seen)?);
+        if job.shared.is_some() {
+            // A last line may be a comment.
+            script.push_str(&file.sql);
+            script.push_str(&kept(job, &seen)?);
+        } else {
+            script.push_str(&format!("SELECT {};\n", runner::call(job.schema, &file.sql)?));
+        }
         entries.add(step, false)?;
     }
     if !opened && next.is_some() {
@@ -136,15 +153,19 @@ async fn turn(db: &mut Connection, job: &Job<'_>, seen: Option<Seen>, library: &
     if opened {
         // What these files have made is guarded before anybody sees it.
         if let Some(guard) = seen.guard.as_ref().filter(|_| some) {
-            script.push_str(&format!("{}; ", guard.close(job.schema, true)?));
+            script.push_str(&besides(job, &guard.close(job.schema, true)?)?);
         }
-        script.push_str(&format!("{}RESET ROLE; ", entries.sql));
-        if !seen.member {
-            script.push_str(&format!("REVOKE {} FROM CURRENT_USER; ", job.role));
+        script.push_str(&besides(job, &entries.sql)?);
+        if job.shared.is_none() {
+            script.push_str(&runner::after(job.schema, believed)?);
+        } else if seen.member {
+            script.push_str("RESET ROLE; ");
+        } else {
+            script.push_str(&format!("RESET ROLE; REVOKE {} FROM CURRENT_USER; ", job.role));
         }
     }
-    script.push_str(&central::write(job.schema, job.tenant, &entries.applied)?);
-    script.push_str("; COMMIT");
+    script.push_str(&central::write(job.schema, job.tenant, &entries.applied, believed)?);
+    script.push_str(&format!("; COMMIT; {}", runner::RESTORE));
     failpoint!("migration.before_commit", job.tenant);
     send(db, &sent, script).await?;
     failpoint!("migration.committed", job.tenant);
@@ -152,41 +173,73 @@ async fn turn(db: &mut Connection, job: &Job<'_>, seen: Option<Seen>, library: &
     Ok(next.map_or(Turn::Done(entries.applied), Turn::Alone))
 }
 
-/// Makes the migration role the one in force, and the schema the one that names without one are looked up in.
-fn act(job: &Job<'_>, seen: &Seen) -> String {
-    let grant = if seen.member { String::new() } else { format!("GRANT {} TO CURRENT_USER; ", job.role) };
-    // A file that would change rows that tenants share sees none of them, and is to be told so.
-    let rows = if job.shared.is_some() { "SET LOCAL row_security = off; " } else { "" };
-    format!("{grant}SET LOCAL ROLE {}; SET LOCAL search_path = {}; {rows}", job.role, job.schema)
+/// What comes before the first statement as the migration role where it was looked: the schema is the one that names without one are looked up
+/// in; the runner is made where there is none. What tenants share is nobody's who can log in: there the role is simply put in force.
+fn act(db: &Connection, job: &Job<'_>, seen: &Seen) -> Result<String, Fault> {
+    let role = job.role;
+    if job.shared.is_some() {
+        let grant = if seen.member { String::new() } else { format!("GRANT {role} TO CURRENT_USER; ") };
+        // A file that would change rows that tenants share sees none of them, and is to be told so.
+        return Ok(format!("{grant}SET LOCAL ROLE {role}; SET LOCAL search_path = {}; SET LOCAL row_security = off; ", job.schema));
+    }
+    let before = match (seen.runner, seen.member) {
+        (false, member) => runner::making(job.schema, role, &Ident::new(db.user())?, seen.heirs.as_deref(), member),
+        // A killed run may have left it.
+        (true, false) => format!("REVOKE {role} FROM CURRENT_USER; "),
+        (true, true) => String::new(),
+    };
+    Ok(format!("{before}SET LOCAL search_path = {}; ", job.schema))
+}
+
+/// Statements of ours that the migration role runs. Their end is not counted.
+fn besides(job: &Job<'_>, sql: &str) -> Result<String, Fault> {
+    Ok(if job.shared.is_some() { format!("{sql};\n") } else { format!("SELECT {} IS NULL;\n", runner::call(job.schema, sql)?) })
+}
+
+/// Holds the schema against its baseline, for which the administrator is a member of the role.
+async fn compare(db: &mut Connection, job: &Job<'_>, held: &[Step], library: &Library) -> Result<(), Fault> {
+    let borrowed = borrow(db, &[job.role]).await?;
+    baseline::check(db, job.schema, job.role, held, library).await?;
+    borrowed.give_back(db).await
 }
 
 /// Stands in the error by which the server ends a script whose file did not keep to its transaction and its role. Files with `COMMIT` or
 /// `SET ROLE` are refused when they are read; what a procedure may do cannot be seen there.
 const LEFT: &str = "labctl: left the transaction or the role";
 
-/// What the server answers after a file that has kept to both.
-const KEPT: &str = "labctl: kept to its transaction and its role";
-
-/// A statement after a file that fails if the file has ended the transaction or changed the role: what comes after it is not run then. Names are
-/// qualified, because the schema's own come first where they fit better.
+/// A statement after a file about what tenants share that fails if the file has ended the transaction or changed the role: what comes after it is not
+/// run then. Names are qualified, because the schema's own come first where they fit better.
 fn kept(job: &Job<'_>, seen: &Seen) -> Result<String, Fault> {
     Ok(format!(
         "\n;SELECT CASE WHEN pg_catalog.pg_current_xact_id()::text OPERATOR(pg_catalog.=) {} AND current_user::text OPERATOR(pg_catalog.=) {} \
-         THEN '{KEPT}' ELSE pg_catalog.concat('{LEFT}', current_user)::integer::text END;\n",
+         THEN '{}' ELSE pg_catalog.concat('{LEFT}', current_user)::integer::text END;\n",
         seen.transaction,
-        Literal::new(job.role.name())?
+        Literal::new(job.role.name())?,
+        runner::RAN
     ))
 }
 
-/// Sends what holds these files, each with [`kept`] after it, and with the character it begins at. A fault names the file it is about: the one
-/// in whose text the server sees it (it reads all of a message before it runs any of it), else the one after the last that was kept. What
+/// Sends what holds these files, each answered when it has ended, and with the character it begins at. A fault names the file it is about: the one
+/// in whose text the server sees it (it reads all of a message before it runs any of it), else the one after the last that has ended. What
 /// fails after all of them, as a constraint that waits for the commit, is the last one's.
 async fn send(db: &mut Connection, files: &[(usize, &Step)], script: String) -> Result<(), Fault> {
-    let Err(Told { fault, marks, at }) = db.counting(CALL, script, KEPT).await else { return Ok(()) };
+    let Err(Told { fault, marks, at }) = db.counting(CALL, script, runner::RAN).await else { return Ok(()) };
     let seen = at.and_then(|at| files.iter().rfind(|(begin, _)| *begin <= at));
     Err(match (seen.or(files.get(marks)).or(files.last()), files) {
         (Some((_, step)), _) if fault.message.contains(LEFT) => {
             Fault::unknown(CALL, "left_transaction", format!("{step} ended the transaction or changed the role it ran in"))
+        }
+        (Some((_, step)), _) if fault.code == "42501" && fault.message.contains("security-definer") => {
+            let why = format!("{step}, or something it set going, would leave the migration role: {}", fault.message);
+            Fault::refused(CALL, "left_role", why).hint("look which triggers and defaults of the schema are not yours")
+        }
+        (Some((_, step)), _) if fault.message.contains(runner::PREPARED) => {
+            let why = format!("{step} has left a prepared statement in the session, or something it set going has");
+            Fault::refused(CALL, "left_prepared", why).hint("`DEALLOCATE` it in the same file; look which triggers of the schema are not yours")
+        }
+        (_, _) if fault.message.contains(runner::DEFERRED) => {
+            let why = "the schema has constraint triggers, or exclusion constraints, that can be deferred, and would run at the commit with the administrator's rights";
+            Fault::refused(CALL, "deferrable", why).hint("make them NOT DEFERRABLE (`SELECT tgrelid::regclass, tgname FROM pg_trigger WHERE tgdeferrable`)")
         }
         // What the server had still to say is lost.
         (_, [(_, first), .., (_, last)]) if fault.class == Class::Unknown => Fault { message: format!("{first} to {last}: {}", fault.message), ..fault },
@@ -197,25 +250,32 @@ async fn send(db: &mut Connection, files: &[(usize, &Step)], script: String) -> 
 
 /// Of the schema `$1` and the role `$2`: transaction, schema, whether there is a ledger, whose it is, whether there is a central one, whether the ledger
 /// is a plain table, whether we are a member of the role (not by what we granted ourselves: that was left by a run that was killed, and is given back),
-/// what the schema's comment says, and who by default has rights on the tables the role makes. `$3`: fail unless the ledger is plain, for it is read next. By OID, and without functions written in SQL: whenever anybody makes a
-/// schema, the server plans it anew.
-const LOOK: &str = "(text, text, boolean) AS SELECT pg_current_xact_id(), x.space, c.oid IS NOT NULL, \
-     (SELECT description FROM pg_description WHERE objoid = c.oid AND classoid = 'pg_class'::regclass AND objsubid = 0), \
-     to_regclass('labctl_ledger.schemas') IS NOT NULL, \
-     CASE WHEN coalesce(c.relkind = 'r' AND NOT c.relrowsecurity, true) THEN true WHEN $3 THEN ('not plain: ' || c.oid::text)::boolean ELSE false END, \
-     pg_has_role(current_user, x.role, 'USAGE') AND CASE WHEN current_setting('server_version_num')::int >= 160000 \
-     THEN pg_has_role(current_user, x.role, 'SET') ELSE true END \
-     AND NOT EXISTS (SELECT FROM pg_auth_members m WHERE m.roleid = x.role AND m.member = to_regrole(quote_ident(current_user)) AND m.grantor = m.member), \
-     (SELECT description FROM pg_description WHERE objoid = x.space AND classoid = 'pg_namespace'::regclass AND objsubid = 0), \
-     (SELECT string_agg(DISTINCT CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE a.grantee::regrole::text END, ', ') FROM pg_default_acl d, aclexplode(d.defaclacl) a \
-     WHERE d.defaclrole = x.role AND d.defaclnamespace IN (0, x.space) AND d.defaclobjtype = 'r' AND a.grantee <> d.defaclrole) \
-     FROM (SELECT to_regrole(quote_ident($2))::oid AS role, to_regnamespace(quote_ident($1))::oid AS space) x \
-     LEFT JOIN pg_class c ON c.relnamespace = x.space AND c.relname = 'labctl_migrations' WHERE x.role IS NOT NULL";
+/// what the schema's comment says, who by default has rights on the tables and functions the role makes, and whether the runner is there. `$3`: fail
+/// unless the ledger is plain, for it is read next. By OID, and without functions written in SQL: whenever anybody makes a schema, the server plans
+/// it anew.
+static LOOK: LazyLock<String> = LazyLock::new(|| {
+    let runner = runner::is_right("$1::name", "x.role");
+    format!(
+        "(text, text, boolean) AS SELECT pg_current_xact_id(), x.space, c.oid IS NOT NULL, \
+         (SELECT description FROM pg_description WHERE objoid = c.oid AND classoid = 'pg_class'::regclass AND objsubid = 0), \
+         to_regclass('labctl_ledger.schemas') IS NOT NULL, \
+         CASE WHEN coalesce(c.relkind = 'r' AND NOT c.relrowsecurity, true) THEN true WHEN $3 THEN ('not plain: ' || c.oid::text)::boolean ELSE false END, \
+         pg_has_role(current_user, x.role, 'USAGE') AND CASE WHEN current_setting('server_version_num')::int >= 160000 \
+         THEN pg_has_role(current_user, x.role, 'SET') ELSE true END \
+         AND NOT EXISTS (SELECT FROM pg_auth_members m WHERE m.roleid = x.role AND m.member = to_regrole(quote_ident(current_user)) AND m.grantor = m.member), \
+         (SELECT description FROM pg_description WHERE objoid = x.space AND classoid = 'pg_namespace'::regclass AND objsubid = 0), \
+         (SELECT string_agg(DISTINCT CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE a.grantee::regrole::text END, ', ') FROM pg_default_acl d, aclexplode(d.defaclacl) a \
+         WHERE d.defaclrole = x.role AND d.defaclnamespace IN (0, x.space) AND d.defaclobjtype IN ('r', 'f') AND a.grantee <> d.defaclrole), \
+         EXISTS (SELECT FROM pg_proc p WHERE {runner}) \
+         FROM (SELECT to_regrole(quote_ident($2))::oid AS role, to_regnamespace(quote_ident($1))::oid AS space) x \
+         LEFT JOIN pg_class c ON c.relnamespace = x.space AND c.relname = 'labctl_migrations' WHERE x.role IS NOT NULL"
+    )
+});
 
 /// Opens the transaction, takes the schema's lock, and looks. A ledger that must be there is read in the same round trip; where that fails,
 /// it is looked more closely why.
 async fn begin(db: &mut Connection, job: &Job<'_>) -> Result<Seen, Fault> {
-    db.prepare("labctl_look", LOOK).await?;
+    db.prepare("labctl_look", &LOOK).await?;
     if matches!(job.ledger, Ledger::Of { .. }) {
         match open(db, job, true).await {
             // No ledger, or none that may be read; or a migration took all prepared statements away.
@@ -244,7 +304,7 @@ async fn open(db: &mut Connection, job: &Job<'_>, at_once: bool) -> Result<Seen,
     if first(3) != Some(&[Some("t".to_owned())]) {
         return Err(Fault::busy(CALL, "55P03", format!("another session is migrating the schema {}", job.schema)));
     }
-    let Some([Some(transaction), oid, has_ledger, owner, central, plain, member, words, heirs]) = first(4) else {
+    let Some([Some(transaction), oid, has_ledger, owner, central, plain, member, words, heirs, runner]) = first(4) else {
         return Err(Fault::refused(CALL, "42704", format!("the migration role {} does not exist", job.role)));
     };
     if oid.is_none() {
@@ -262,7 +322,8 @@ async fn open(db: &mut Connection, job: &Job<'_>, at_once: bool) -> Result<Seen,
     }
     let guard = Guard::read(words.as_deref())?;
     let transaction = Literal::new(transaction)?.to_string();
-    let mut seen = Seen { opening: None, transaction, member: holds(member), guard, applied: Vec::new(), make: None };
+    let (member, runner) = (holds(member), holds(runner));
+    let mut seen = Seen { opening: None, transaction, member, guard, applied: Vec::new(), make: None, runner, heirs: heirs.clone() };
     match job.ledger {
         Ledger::Of { .. } if !holds(has_ledger) => {
             return Err(Fault::refused(CALL, "42P01", format!("the schema {} has no ledger", job.schema))
@@ -277,7 +338,7 @@ async fn open(db: &mut Connection, job: &Job<'_>, at_once: bool) -> Result<Seen,
             }
         }
         Ledger::Make { comment, .. } if !holds(has_ledger) => {
-            seen.make = Some(ledger::making(job.schema, &Ident::new(db.user())?, comment, heirs.as_deref())?);
+            seen.make = Some(ledger::making(job.schema, &Ident::new(db.user())?, comment, seen.heirs.as_deref())?);
             return Ok(seen);
         }
         Ledger::Make { .. } => {}
@@ -302,23 +363,25 @@ struct Entries {
     table: String,
     sql: String,
     applied: Vec<Step>,
+    /// An expression for the position of the next row, where more is asked of it than that number.
+    position: Option<String>,
 }
 
 impl Entries {
     fn after(job: &Job<'_>, seen: &Seen) -> Self {
-        Self { table: format!("{}.{}", job.schema, ledger::TABLE), sql: String::new(), applied: seen.applied.clone() }
+        Self { table: format!("{}.{}", job.schema, ledger::TABLE), sql: String::new(), applied: seen.applied.clone(), position: None }
     }
 
     /// With `held`, as one whose work was there before: it was not run.
     fn add(&mut self, step: &Step, held: bool) -> Result<(), Fault> {
         let (folder, name, checksum) = (Literal::new(&step.folder)?, Literal::new(&step.name)?, Literal::new(&step.checksum)?);
+        let position = self.position.take().unwrap_or_else(|| (self.applied.len() + 1).to_string());
         let table = &self.table;
         // A ledger made by an older labctl has no such column.
         let (column, value) = if held { (", baseline", ", true") } else { ("", "") };
         self.sql.push_str(&format!(
             "INSERT INTO {table} (position, folder, version, name, checksum{column}) \
-             VALUES ({}, {folder}, {}, {name}, {checksum}{value}); ",
-            self.applied.len() + 1,
+             VALUES ({position}, {folder}, {}, {name}, {checksum}{value}); ",
             step.version
         ));
         self.applied.push(step.clone());
@@ -386,9 +449,11 @@ async fn made(db: &mut Connection, job: &Job<'_>, step: &Step, library: &Library
     if !seen.applied.iter().any(|a| a.folder == step.folder && a.version == step.version) {
         entries.add(step, false)?;
     }
-    let central = central::write(job.schema, job.tenant, &entries.applied)?;
-    let insert = if entries.sql.is_empty() { String::new() } else { format!("SET LOCAL ROLE {role}; {}RESET ROLE; ", entries.sql) };
-    db.script(CALL, format!("{insert}REVOKE {role} FROM CURRENT_USER; {central}; COMMIT; {unlock}")).await?;
+    let central = central::write(job.schema, job.tenant, &entries.applied, false)?;
+    let acts = if seen.runner { format!("REVOKE {role} FROM CURRENT_USER; ") } else { act(db, job, &seen)? };
+    let insert = besides(job, &entries.sql)?;
+    let after = runner::after(job.schema, false)?;
+    send(db, &[(1, step)], format!("{acts}{insert}{after}{central}; COMMIT; {unlock}")).await?;
     failpoint!("migration.index_recorded", job.tenant);
     db.in_transaction(false);
     Ok(())

@@ -1,11 +1,11 @@
-//! A migration in one round trip: what is believed of a schema is not looked up first but checked in the transaction itself, before the file is
-//! run. Where it does not hold, the server ends the script, nothing has happened, and it is looked.
+//! A migration in one round trip: what is believed of a schema is not looked up first but checked in the transaction itself. Where it does not
+//! hold, the server ends the script, nothing has happened, and it is looked.
 
 use super::job::{Job, Ledger, Seen, text};
-use super::{Library, Step, ledger};
+use super::{Library, Step, central, ledger, runner};
 use crate::engine::fault::Fault;
 use crate::tenantdb::connect::Connection;
-use crate::tenantdb::quote::Literal;
+use crate::tenantdb::quote::{Ident, Literal};
 
 /// The schema's lock (`$1`) is ours; role (`$2`), ledger (`$3`) and schema (`$4`) are there; the ledger is a plain table and belongs to this address (`$5`) of
 /// this registry (`$6`), as its comment says in just these words; the schema has no guards, and the role was not granted to us. The transaction's
@@ -26,7 +26,7 @@ const OTHERWISE: &str = "labctl: look closer";
 /// Whether a fault may come of what was believed. 26000: a migration took all prepared statements away. The others but the first: something that
 /// must be there is not, or is not ours to use; should it be the file that says so, it says it again when it was looked.
 pub(super) fn in_doubt(fault: &Fault) -> bool {
-    fault.message.contains(OTHERWISE) || matches!(fault.code.as_str(), "26000" | "3F000" | "42501" | "42704" | "42P01")
+    fault.message.contains(OTHERWISE) || matches!(fault.code.as_str(), "26000" | "3F000" | "42501" | "42704" | "42883" | "42P01")
 }
 
 /// What would be seen if it holds; none where the next file does not run in a transaction, or nothing is pending: then it is looked in fact.
@@ -37,6 +37,8 @@ pub(super) async fn seen(db: &mut Connection, job: &Job<'_>, applied: &[Step], l
         _ => return Ok(None),
     }
     db.prepare("labctl_ready", READY).await?;
+    db.prepare(runner::SOUND, &format!("(text) AS {}", runner::sound("$1"))).await?;
+    db.prepare(central::WRITE, central::WRITING).await?;
     let tag = |key: &str, value: &str| Literal::new(serde_json::json!({ key: value }).to_string().trim_matches(['{', '}']));
     let opening = format!(
         "BEGIN; SET LOCAL lock_timeout = {}; SET LOCAL statement_timeout = '10min'; EXECUTE labctl_ready ({}, {}, {}, {}, {}, {})",
@@ -49,19 +51,18 @@ pub(super) async fn seen(db: &mut Connection, job: &Job<'_>, applied: &[Step], l
         tag("labctl:registry", registry)?
     );
     let transaction = "pg_catalog.current_setting('labctl.transaction', true)".to_owned();
-    Ok(Some(Seen { opening: Some(opening), transaction, member: false, guard: None, applied: applied.to_vec(), make: None }))
+    Ok(Some(Seen { opening: Some(opening), transaction, member: false, guard: None, applied: applied.to_vec(), make: None, runner: true, heirs: None }))
 }
 
-/// A statement that fails unless the ledger says just this. It is run as the migration role: whatever that has made of its ledger meanwhile runs
-/// with its own rights.
-pub(super) fn check(job: &Job<'_>, applied: &[Step]) -> Result<String, Fault> {
+/// An expression for this position, which fails unless the ledger says just this. It stands in the statement that writes the ledger's next row, and is
+/// evaluated as the migration role: whatever that has made of its ledger meanwhile runs with its own rights.
+pub(super) fn position(schema: &Ident, applied: &[Step]) -> Result<String, Fault> {
     let lines: Vec<String> = applied.iter().map(|s| format!("{} {} {} {}", s.folder, s.version, s.name, s.checksum)).collect();
     Ok(format!(
-        "SELECT CASE WHEN pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to(coalesce(pg_catalog.string_agg(\
-         pg_catalog.concat_ws(' ', folder, version, name, checksum), E'\\n' ORDER BY position), ''), 'UTF8')), 'hex') OPERATOR(pg_catalog.=) {} \
-         THEN 0 ELSE pg_catalog.concat('{OTHERWISE}', current_user)::integer END FROM {}.{};\n",
-        Literal::new(&super::checksum(lines.join("\n").as_bytes()))?,
-        job.schema,
+        "(SELECT CASE WHEN coalesce(pg_catalog.string_agg(pg_catalog.concat_ws(' ', folder, version, name, checksum), E'\\n' ORDER BY position), '') \
+         OPERATOR(pg_catalog.=) {} THEN {} ELSE pg_catalog.concat('{OTHERWISE}', current_user)::integer END FROM {schema}.{})",
+        Literal::new(&lines.join("\n"))?,
+        applied.len() + 1,
         ledger::TABLE
     ))
 }

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use super::Step;
+use super::{Step, runner};
 use crate::engine::fault::Fault;
 use crate::tenantdb::connect::Connection;
 use crate::tenantdb::quote::{Ident, Literal};
@@ -129,33 +129,43 @@ pub(in crate::tenantdb) async fn rename(db: &mut Connection, from: &Ident, to: &
     if there.is_none() {
         return Ok(());
     }
+    // Made again under the new name when it is needed.
+    let runners = [from, to].map(runner::dropping).join("; ");
     let (from, to) = (Literal::new(from.name())?, Literal::new(to.name())?);
     // Whatever stands under the new name is of a schema that is gone.
     let sql = format!(
-        "DELETE FROM {TABLE} WHERE schema = {to}; UPDATE {TABLE} l SET schema = {to} FROM pg_namespace n WHERE l.schema = {from} AND n.nspname = {to} AND n.oid = l.oid"
+        "{runners}; DELETE FROM {TABLE} WHERE schema = {to}; UPDATE {TABLE} l SET schema = {to} FROM pg_namespace n WHERE l.schema = {from} AND n.nspname = {to} AND n.oid = l.oid"
     );
     db.script("postgres:labctl_ledger", sql).await.map(drop)
 }
+
+/// The name by which [`WRITING`] is prepared.
+pub(super) const WRITE: &str = "labctl_central";
+
+/// Writes where a schema stands in one folder: schema, folder, the schema's name as SQL has it, tenant, version, digest.
+pub(super) const WRITING: &str = "(text, text, regnamespace, text, integer, text) AS \
+     INSERT INTO labctl_ledger.schemas (schema, folder, oid, tenant, version, digest) VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (schema, folder) DO UPDATE SET \
+     oid = excluded.oid, tenant = excluded.tenant, version = excluded.version, digest = excluded.digest, migrated_at = pg_catalog.clock_timestamp()";
 
 /// Statements that write where a schema stands, for the end of the transaction that brought it there.
 ///
 /// # Errors
 /// Refused when a name cannot be a text.
-pub(super) fn write(schema: &Ident, tenant: &str, steps: &[Step]) -> Result<String, Fault> {
-    let (name, oid) = (Literal::new(schema.name())?, format!("{}::pg_catalog.regnamespace", Literal::new(&schema.to_string())?));
+pub(super) fn write(schema: &Ident, tenant: &str, steps: &[Step], is_prepared: bool) -> Result<String, Fault> {
+    let (name, space) = (Literal::new(schema.name())?, Literal::new(&schema.to_string())?);
     let mut rows = Vec::new();
     for (folder, at) in standing(steps) {
         let (folder, tenant, digest) = (Literal::new(&folder)?, Literal::new(tenant)?, Literal::new(&at.digest)?);
-        rows.push(format!("({name}, {folder}, {oid}, {tenant}, {}, {digest})", at.version));
+        rows.push(format!("({name}, {folder}, {space}::pg_catalog.regnamespace, {tenant}, {}, {digest})", at.version));
     }
     if rows.is_empty() {
         return forget(schema);
     }
-    Ok(format!(
-        "INSERT INTO {TABLE} (schema, folder, oid, tenant, version, digest) VALUES {} ON CONFLICT (schema, folder) DO UPDATE SET \
-         oid = excluded.oid, tenant = excluded.tenant, version = excluded.version, digest = excluded.digest, migrated_at = clock_timestamp()",
-        rows.join(", ")
-    ))
+    if is_prepared {
+        return Ok(rows.iter().map(|row| format!("EXECUTE {WRITE} {row}")).collect::<Vec<_>>().join("; "));
+    }
+    let (_, insert) = WRITING.split_once("INSERT").unwrap_or_default();
+    Ok(format!("INSERT{}", insert.replacen("($1, $2, $3, $4, $5, $6)", &rows.join(", "), 1)))
 }
 
 /// The statement that forgets a schema.

@@ -80,6 +80,10 @@ pub(super) struct Seen {
     pub(super) applied: Vec<Step>,
     /// The statements that make the ledger, where there is none.
     pub(super) make: Option<String>,
+    /// The function that runs what is the tenant's is there.
+    pub(super) runner: bool,
+    /// Who has rights on whatever the role makes, as SQL has them.
+    pub(super) heirs: Option<String>,
 }
 
 /// The text of a file, from the stack's migrations.

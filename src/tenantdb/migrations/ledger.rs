@@ -2,7 +2,7 @@
 
 use sqlx::types::chrono::{DateTime, Utc};
 
-use super::{Step, central};
+use super::{Step, central, runner};
 use crate::engine::fault::Fault;
 use crate::tenantdb::connect::{Connection, Rows};
 use crate::tenantdb::membership::borrow;
@@ -177,7 +177,7 @@ pub async fn delete(db: &mut Connection, schema: &Ident, role: &Ident) -> Result
     let known: Option<(bool,)> =
         db.optional("postgres:to_regclass", sqlx::query_as("SELECT true WHERE to_regclass($1) IS NOT NULL").bind(central::TABLE)).await?;
     if known.is_some() {
-        db.execute("postgres:DELETE", central::forget(schema)?).await?;
+        db.execute("postgres:DELETE", format!("{}; {}", central::forget(schema)?, runner::dropping(schema))).await?;
     }
     db.commit("postgres:DROP TABLE").await
 }

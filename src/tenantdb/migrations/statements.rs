@@ -19,7 +19,11 @@ const FORBIDDEN: &[&[&str]] = &[
     &["RESET", "ROLE"],
     &["RESET", "SESSION", "AUTHORIZATION"],
     &["RESET", "ALL"],
+    &["SAVEPOINT"],
+    &["RELEASE"],
     &["DISCARD"],
+    &["DEALLOCATE", "ALL"],
+    &["DEALLOCATE", "PREPARE", "ALL"],
     &["COPY"],
 ];
 
@@ -29,10 +33,8 @@ const WORDS: usize = 8;
 /// The first forbidden statement: its line, from 1, and its first words.
 pub(super) fn forbidden(sql: &str) -> Option<(usize, String)> {
     beginnings(sql).into_iter().find_map(|(line, words)| {
-        // `ROLLBACK TO` and `SAVEPOINT` stay inside the transaction; a forbidden beginning is one whatever follows.
         let matched = FORBIDDEN.iter().find(|f| words.len() >= f.len() && f.iter().zip(&words).all(|(f, w)| f == w))?;
-        let within = matched[0] == "ROLLBACK" && words.get(1).is_some_and(|w| w == "TO");
-        (!within).then(|| (line, matched.join(" ")))
+        Some((line, matched.join(" ")))
     })
 }
 
@@ -147,6 +149,8 @@ mod tests {
             ("set local role other", "SET LOCAL ROLE"),
             ("reset\n role", "RESET ROLE"),
             ("select 'a''b;'; end", "END"),
+            ("savepoint a; rollback to a", "SAVEPOINT"),
+            ("deallocate all", "DEALLOCATE ALL"),
             ("select $$ x $$; copy a from stdin", "COPY"),
             (r"select E'\''; abort", "ABORT"),
             ("create function f() returns int begin atomic select case when true then 1 else 2 end; select 2; end; commit", "COMMIT"),
@@ -165,7 +169,7 @@ mod tests {
             "do $$ begin null; end $$",
             "create function f() returns int begin atomic select 1; select 2; end; select 3",
             "-- commit;\nselect 1",
-            "savepoint a; rollback to a",
+            "prepare a as select 1; execute a; deallocate a",
             "set local lock_timeout = '1s'",
             "select $1; select a$b",
             "create table commit_log (id int)",

@@ -1,0 +1,110 @@
+//! Runs what belongs to a tenant with no more than the tenant's rights: through a function that is its migration role's, and that nobody but the
+//! administrator can call.
+//!
+//! `SET ROLE` is no wall. A trigger, a default or a rule that a statement sets going runs in our session, and may say `RESET ROLE` there: whoever
+//! has the migration role's password could leave one for the next migration to run with the administrator's rights. In a function that is
+//! `SECURITY DEFINER` the server lets nobody change the role (PostgreSQL: `SET ROLE`, "Notes"; `cannot set parameter "role" within
+//! security-definer function`). The function lies in the central ledger's schema under its tenant's schema's name. Tenants' roles have no
+//! right in that schema, so that its owner can neither call nor change it; dropped with all its owner has, it is made again.
+//!
+//! What such code could leave for later in the transaction or the session is dealt with when it has ended, see [`after`].
+
+use super::central::SCHEMA;
+use crate::engine::fault::Fault;
+use crate::tenantdb::quote::{Ident, Literal};
+
+/// What the function answers.
+pub(super) const RAN: &str = "labctl: ran as its role";
+
+/// Its body.
+const BODY: &str = "BEGIN EXECUTE $1; RETURN 'labctl: ran as its role'; END";
+
+/// A condition on `pg_proc p`: it is the function of this schema's tenant and does what it should. All are expressions: the schema's name, and
+/// the role's OID.
+pub(super) fn is_right(schema: &str, role: &str) -> String {
+    format!(
+        "p.proname = {schema} AND p.pronamespace = to_regnamespace('{SCHEMA}') AND p.proargtypes = '25'::oidvector AND p.proowner = {role} AND p.prosecdef \
+         AND p.proconfig IS NULL AND p.prosrc = '{}' AND has_function_privilege(p.oid, 'EXECUTE')",
+        BODY.replace('\'', "''")
+    )
+}
+
+/// Statements that make it, within a transaction that nobody else's code has run in yet. `heirs`: the roles, as SQL has them, that have rights on
+/// whatever the role makes. The administrator is a member of the role meanwhile; after it only where it was before, as `member` says.
+pub(super) fn making(schema: &Ident, role: &Ident, admin: &Ident, heirs: Option<&str>, member: bool) -> String {
+    let function = format!("{schema}.{schema}(text)");
+    let grant = if member { String::new() } else { format!("GRANT {role} TO CURRENT_USER; ") };
+    let heirs = heirs.map_or_else(String::new, |heirs| format!(", {heirs}"));
+    let revoke = if member { String::new() } else { format!("REVOKE {role} FROM CURRENT_USER; ") };
+    // Its schema must be one that the role may create in. Until the commit it is nobody's but ours to see.
+    format!(
+        "{}; {grant}SET LOCAL ROLE {role}; CREATE FUNCTION {function} RETURNS text LANGUAGE plpgsql SECURITY DEFINER AS $labctl${BODY}$labctl$; \
+         REVOKE ALL ON FUNCTION {function} FROM PUBLIC{heirs}; GRANT EXECUTE ON FUNCTION {function} TO {admin}; RESET ROLE; \
+         ALTER FUNCTION {function} SET SCHEMA {SCHEMA}; {revoke}",
+        dropping(schema)
+    )
+}
+
+/// The statement that drops it.
+pub(super) fn dropping(schema: &Ident) -> String {
+    format!("DROP FUNCTION IF EXISTS {SCHEMA}.{schema}(text)")
+}
+
+/// An expression that runs statements, and is [`RAN`] when they have ended well. Names in them without a schema are looked up in the path in force.
+///
+/// # Errors
+/// Refused when they cannot be a text.
+pub(super) fn call(schema: &Ident, sql: &str) -> Result<String, Fault> {
+    Ok(format!("{SCHEMA}.{schema}({})", Literal::new(sql)?))
+}
+
+/// Stands in the error by which the server ends a script after which a statement prepared by a tenant's code would be left in the session. The
+/// next that we execute by its name would be that one.
+pub(super) const PREPARED: &str = "labctl: a statement was prepared";
+
+/// Stands in the error by which the server ends a script in a schema with triggers that would only run at the commit. Up to PostgreSQL 17 they
+/// do so with the rights of whoever commits.
+pub(super) const DEFERRED: &str = "labctl: a trigger may be deferred";
+
+/// The statement that keeps what may run at the commit out: in the schema that this expression names, there is no constraint trigger of
+/// anybody's, and no exclusion constraint, that can be deferred. Foreign keys can: the server checks them as the table's owner, who cannot
+/// change the role meanwhile. One table's triggers after the other's: joined, the server may come to read all triggers of the database.
+pub(super) fn sound(schema: &str) -> String {
+    format!(
+        "SELECT CASE WHEN EXISTS (SELECT FROM pg_depend d WHERE d.refclassid = 'pg_namespace'::regclass AND d.refobjid = {schema}::regnamespace \
+         AND d.classid = 'pg_class'::regclass AND (SELECT count(*) FROM pg_trigger t WHERE t.tgrelid = d.objid AND t.tgdeferrable \
+         AND (NOT t.tgisinternal OR (SELECT c.contype FROM pg_constraint c WHERE c.oid = t.tgconstraint) = 'x')) > 0) \
+         THEN concat('{DEFERRED}', current_user)::integer ELSE 0 END"
+    )
+}
+
+/// Statements after the last of a tenant's, before any of ours. From here on only our functions are called. Nothing may be prepared in this
+/// message, and nothing be put off to the commit; how our own session is set comes with [`RESTORE`].
+///
+/// # Errors
+/// Refused when the schema's name cannot be a text.
+pub(super) fn after(schema: &Ident, is_prepared: bool) -> Result<String, Fault> {
+    let name = Literal::new(&schema.to_string())?;
+    let sound = if is_prepared { format!("EXECUTE {SOUND} ({name})") } else { sound(&name.to_string()) };
+    Ok(format!(
+        "SET LOCAL search_path = pg_catalog; \
+         SELECT CASE WHEN EXISTS (SELECT FROM pg_catalog.pg_prepared_statement() WHERE prepare_time >= pg_catalog.statement_timestamp()) \
+         THEN concat('{PREPARED}', current_user)::integer ELSE 0 END; {sound}; "
+    ))
+}
+
+/// The name [`sound`] is prepared by.
+pub(super) const SOUND: &str = "labctl_sound";
+
+/// Whatever a tenant's code has set for the session is as labctl began it. After the commit.
+pub(super) const RESTORE: &str = "RESET ALL";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_it_answers_is_what_is_counted() {
+        assert!(BODY.contains(&format!("RETURN '{RAN}'")));
+    }
+}

@@ -1,0 +1,167 @@
+//! What a migration role has left in its schema gets no rights but its own: whoever has its password cannot have the next migration work for
+//! them, neither while it runs nor at its commit nor later in the session.
+
+use labctl::engine::fault::{Class, Fault};
+use labctl::tenantdb::migrations::apply::Done;
+
+use super::ground::{Ground, LEDGER};
+use super::server::run;
+use super::tenant::password;
+
+/// Makes a role: that takes the administrator.
+const STEAL: &str = "EXECUTE 'CREATE ROLE stolen'";
+
+/// A way to have code run at every row of the ledger.
+fn trigger(body: &str) -> String {
+    format!(
+        "CREATE OR REPLACE FUNCTION evil() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {body}; RETURN NEW; END $$; \
+         CREATE TRIGGER evil BEFORE INSERT ON labctl_migrations FOR EACH ROW EXECUTE FUNCTION evil()"
+    )
+}
+
+fn deferred(when: &str) -> String {
+    format!(
+        "CREATE OR REPLACE FUNCTION evil() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {STEAL}; RETURN NEW; END $$; \
+         CREATE CONSTRAINT TRIGGER evil AFTER INSERT ON labctl_migrations DEFERRABLE INITIALLY {when} FOR EACH ROW EXECUTE FUNCTION evil()"
+    )
+}
+
+const UNPLANT: &str = "DROP TRIGGER IF EXISTS evil ON labctl_migrations; DROP FUNCTION IF EXISTS evil() CASCADE; \
+                       ALTER TABLE labctl_migrations ALTER applied_at SET DEFAULT clock_timestamp()";
+
+/// As the migration role, by its password.
+async fn plant(ground: &Ground, sql: &str) {
+    let (role, password) = (format!("{}_migrate", ground.tenant), password(ground.tenant, "migrate"));
+    let mut role = ground.server.login(&role, &password, &ground.server.shared).await.unwrap();
+    run(&mut role, &format!("SET search_path = {}_schema; {sql}", ground.tenant)).await.unwrap();
+}
+
+async fn nothing_was_stolen(ground: &mut Ground, case: &str) {
+    assert_eq!(ground.texts("SELECT rolname::text FROM pg_roles WHERE rolname = 'stolen'").await, [""; 0], "{case}");
+}
+
+fn refused(done: Result<Done, Fault>, code: &str, case: &str) {
+    let fault = done.expect_err(case);
+    assert_eq!((fault.class, fault.code.as_str()), (Class::Refused, code), "{case}: {fault}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn code_left_in_a_schema_never_runs_as_the_administrator() {
+    let mut ground = Ground::new("hostile").await;
+    let steps = ground.steps.clone();
+    let prepare =
+        "EXECUTE 'DEALLOCATE labctl_ready'; EXECUTE 'PREPARE labctl_ready (text, regrole, regclass, regnamespace, text, text) AS SELECT evil_ready()'";
+    let traps = [
+        ("left_role", trigger(&format!("EXECUTE 'RESET ROLE'; {STEAL}"))),
+        ("left_role", trigger(&format!("PERFORM set_config('role', 'none', false); {STEAL}"))),
+        (
+            "left_role",
+            "ALTER TABLE labctl_migrations ALTER applied_at SET DEFAULT '2026-01-01'::timestamptz + set_config('role', 'none', false)::interval".to_owned(),
+        ),
+        ("42501", trigger(STEAL)),
+        ("deferrable", deferred("DEFERRED")),
+        ("deferrable", deferred("DEFERRED").replace(STEAL, &format!("EXECUTE 'RESET ROLE'; {STEAL}"))),
+        ("left_prepared", trigger("EXECUTE 'PREPARE labctl_other AS SELECT 1'")),
+    ];
+    for (code, trap) in &traps {
+        plant(&ground, trap).await;
+        for believed in [Some(&steps[..2]), None] {
+            let case = format!("{trap}, {}", if believed.is_some() { "believed" } else { "looked" });
+            let mut admin = ground.admin().await;
+            refused(ground.migrate_by(&mut admin, 3, believed).await, code, &case);
+            drop(admin);
+            nothing_was_stolen(&mut ground, &case).await;
+            assert_eq!(ground.texts(LEDGER).await, ["1 V1", "2 V2"], "{case}");
+        }
+        plant(&ground, UNPLANT).await;
+    }
+
+    // A statement of ours in place of which there is another's.
+    assert_eq!(ground.migrate(3, &steps[..2]).await.unwrap().after.len(), 3, "this session has our statements prepared");
+    plant(&ground, &format!("CREATE FUNCTION evil_ready() RETURNS int LANGUAGE plpgsql AS $$ BEGIN {STEAL}; RETURN 1; END $$; {}", trigger(prepare))).await;
+    refused(ground.migrate(4, &steps[..3]).await, "left_prepared", "a statement of ours was replaced");
+    plant(&ground, UNPLANT).await;
+    assert_eq!(ground.migrate(4, &steps[..3]).await.unwrap().after.len(), 4, "and its session is not used again");
+    nothing_was_stolen(&mut ground, "a statement of ours was replaced").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn settings_that_code_in_a_schema_leaves_do_not_outlast_it() {
+    let mut ground = Ground::new("settled").await;
+    let steps = ground.steps.clone();
+    // Whatever calls one of these without its schema's name calls them, and they say who did.
+    let ours = [
+        "CREATE TABLE calls (who text)",
+        "GRANT INSERT ON calls TO PUBLIC",
+        "CREATE FUNCTION called() RETURNS void LANGUAGE sql AS 'INSERT INTO settled_schema.calls VALUES (current_user)'",
+        "CREATE FUNCTION clock_timestamp() RETURNS timestamptz LANGUAGE sql AS 'SELECT settled_schema.called(); SELECT pg_catalog.clock_timestamp()'",
+        "CREATE FUNCTION hashtext(text) RETURNS int LANGUAGE sql AS 'SELECT settled_schema.called(); SELECT pg_catalog.hashtext($1)'",
+        "CREATE FUNCTION pg_try_advisory_xact_lock(int, int) RETURNS boolean LANGUAGE sql AS 'SELECT settled_schema.called(); SELECT true'",
+        "CREATE FUNCTION strpos(text, text) RETURNS int LANGUAGE sql AS 'SELECT settled_schema.called(); SELECT 1'",
+        "GRANT ALL ON ALL FUNCTIONS IN SCHEMA settled_schema TO PUBLIC",
+        "GRANT USAGE ON SCHEMA settled_schema TO PUBLIC",
+    ];
+    for sql in ours {
+        ground.run(&format!("SET search_path = settled_schema; {sql}; RESET search_path")).await;
+    }
+    for (local, to) in [("true", 3), ("false", 4)] {
+        let set = ["search_path', 'settled_schema, pg_catalog", "statement_timeout', '1", "standard_conforming_strings', 'off", "row_security', 'off"];
+        let set = set.map(|set| format!("PERFORM pg_catalog.set_config('{set}', {local})")).join("; ");
+        plant(&ground, &trigger(&set)).await;
+        let mut admin = ground.admin().await;
+        let done = ground.migrate_by(&mut admin, to, Some(&steps[..to - 1])).await;
+        let shows = ["search_path", "statement_timeout", "standard_conforming_strings", "row_security", "TimeZone", "lock_timeout"];
+        let mut shown = Vec::new();
+        for name in shows {
+            shown.extend(admin.select::<(String,)>("postgres:SHOW", format!("SHOW {name}")).await.unwrap().into_iter().map(|(value,)| value));
+        }
+        assert_eq!(shown, ["pg_catalog", "1min", "on", "on", "UTC", "5s"], "local: {local}");
+        assert_eq!(done.unwrap().after.len(), to);
+        plant(&ground, UNPLANT).await;
+    }
+    // In the same session, which was the other's too.
+    let looks = ground.looks();
+    assert_eq!(ground.migrate(5, &steps[..4]).await.unwrap().after.len(), 5);
+    assert_eq!(ground.looks(), looks);
+    assert_eq!(ground.texts("SELECT DISTINCT who FROM settled_schema.calls WHERE who <> 'settled_migrate'").await, [""; 0], "nobody else called them");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_runs_a_tenants_statements_is_the_administrators_alone_to_call_and_is_made_again() {
+    let mut ground = Ground::new("runner").await;
+    let steps = ground.steps.clone();
+    let function = "labctl_ledger.runner_schema(text)";
+    let whose = "SELECT concat_ws(' ', p.oid::regprocedure, p.proowner::regrole, p.prosecdef, p.proacl) FROM pg_proc p WHERE pronamespace = 'labctl_ledger'::regnamespace";
+    let made = format!("{function} runner_migrate t {{runner_migrate=X/runner_migrate,runner_server_admin=X/runner_migrate}}");
+    assert_eq!(ground.texts(whose).await, [made.clone()]);
+    for part in ["migrate", "app"] {
+        let mut login = ground.server.login(&format!("runner_{part}"), &password("runner", part), &ground.server.shared).await.unwrap();
+        for sql in [
+            "SELECT labctl_ledger.runner_schema('SELECT 1')",
+            "ALTER FUNCTION labctl_ledger.runner_schema(text) SECURITY INVOKER",
+            "ALTER FUNCTION labctl_ledger.runner_schema(text) RENAME TO other",
+            "CREATE OR REPLACE FUNCTION labctl_ledger.runner_schema(text) RETURNS text LANGUAGE sql AS 'SELECT 1::text'",
+            "GRANT ALL ON FUNCTION labctl_ledger.runner_schema(text) TO PUBLIC",
+        ] {
+            let refusal = run(&mut login, sql).await.unwrap_err();
+            assert_eq!(refusal.as_database_error().and_then(|e| e.code()).as_deref(), Some("42501"), "{part}: {sql}: {refusal}");
+        }
+    }
+
+    // Dropped, another's, or one that runs with its caller's rights: it is made again, whatever was believed.
+    let (mut at, mut looks) = (2, ground.looks());
+    for meddle in [
+        format!("DROP FUNCTION {function}"),
+        format!("ALTER FUNCTION {function} OWNER TO runner_owner"),
+        format!("REVOKE ALL ON FUNCTION {function} FROM runner_server_admin"),
+    ] {
+        ground.run(&meddle).await;
+        at += 1;
+        assert_eq!(ground.migrate(at, &steps[..at - 1]).await.unwrap().after.len(), at, "{meddle}");
+        assert!(ground.looks() > looks, "{meddle}");
+        looks = ground.looks();
+        assert_eq!(ground.texts(whose).await, [made.clone()], "{meddle}");
+    }
+    // It goes with the ledger.
+    assert_eq!(ground.texts("SELECT 1::text FROM pg_auth_members WHERE roleid = 'runner_migrate'::regrole").await, [""; 0]);
+}
