@@ -413,6 +413,11 @@ impl Connection {
         self.open = open;
     }
 
+    /// Counts as so many more uses: the session keeps something of what it has run.
+    pub(super) fn wear(&mut self, uses: u32) {
+        self.uses = self.uses.saturating_add(uses);
+    }
+
     /// Closes it rather than keep it: its session is no longer as a new one's would be.
     pub(super) fn retire(&mut self) {
         self.uses = USES;

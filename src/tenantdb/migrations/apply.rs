@@ -111,7 +111,7 @@ async fn turn(db: &mut Connection, job: &Job<'_>, seen: Option<Seen>, library: &
     }
     if let Some(make) = seen.make.take() {
         opened = true;
-        script = format!("{}{}", act(db, job, &seen)?, besides(job, &make)?);
+        script = format!("{}{}", act(db, job, &seen)?, besides(job, &seen, &make)?);
         if let Ledger::Make { baseline: held @ [_, ..], .. } = job.ledger {
             send(db, &[], std::mem::take(&mut script)).await?;
             compare(db, job, held, library).await?;
@@ -132,7 +132,7 @@ async fn turn(db: &mut Connection, job: &Job<'_>, seen: Option<Seen>, library: &
             script = act(db, job, &seen)?;
         }
         sent.push((script.chars().count() + 1, step));
-        if job.shared.is_some() {
+        if seen.trusted {
             // A last line may be a comment.
             script.push_str(&file.sql);
             script.push_str(&kept(job, &seen)?);
@@ -153,10 +153,11 @@ async fn turn(db: &mut Connection, job: &Job<'_>, seen: Option<Seen>, library: &
     if opened {
         // What these files have made is guarded before anybody sees it.
         if let Some(guard) = seen.guard.as_ref().filter(|_| some) {
-            script.push_str(&besides(job, &guard.close(job.schema, true)?)?);
+            script.push_str(&besides(job, &seen, &guard.close(job.schema, true)?)?);
         }
-        script.push_str(&besides(job, &entries.sql)?);
-        if job.shared.is_none() {
+        script.push_str(&besides(job, &seen, &entries.sql)?);
+        if !seen.trusted {
+            db.wear(runner::WEAR);
             script.push_str(&runner::after(job.schema, believed)?);
         } else if seen.member {
             script.push_str("RESET ROLE; ");
@@ -174,13 +175,14 @@ async fn turn(db: &mut Connection, job: &Job<'_>, seen: Option<Seen>, library: &
 }
 
 /// What comes before the first statement as the migration role where it was looked: the schema is the one that names without one are looked up
-/// in; the runner is made where there is none. What tenants share is nobody's who can log in: there the role is simply put in force.
+/// in; the runner is made where there is none.
 fn act(db: &Connection, job: &Job<'_>, seen: &Seen) -> Result<String, Fault> {
     let role = job.role;
-    if job.shared.is_some() {
+    if seen.trusted {
         let grant = if seen.member { String::new() } else { format!("GRANT {role} TO CURRENT_USER; ") };
         // A file that would change rows that tenants share sees none of them, and is to be told so.
-        return Ok(format!("{grant}SET LOCAL ROLE {role}; SET LOCAL search_path = {}; SET LOCAL row_security = off; ", job.schema));
+        let rows = if job.shared.is_some() { "SET LOCAL row_security = off; " } else { "" };
+        return Ok(format!("{grant}SET LOCAL ROLE {role}; SET LOCAL search_path = {}; {rows}", job.schema));
     }
     let before = match (seen.runner, seen.member) {
         (false, member) => runner::making(job.schema, role, &Ident::new(db.user())?, seen.heirs.as_deref(), member),
@@ -192,8 +194,8 @@ fn act(db: &Connection, job: &Job<'_>, seen: &Seen) -> Result<String, Fault> {
 }
 
 /// Statements of ours that the migration role runs. Their end is not counted.
-fn besides(job: &Job<'_>, sql: &str) -> Result<String, Fault> {
-    Ok(if job.shared.is_some() { format!("{sql};\n") } else { format!("SELECT {} IS NULL;\n", runner::call(job.schema, sql)?) })
+fn besides(job: &Job<'_>, seen: &Seen, sql: &str) -> Result<String, Fault> {
+    Ok(if seen.trusted { format!("{sql};\n") } else { format!("SELECT {} IS NULL;\n", runner::call(job.schema, sql)?) })
 }
 
 /// Holds the schema against its baseline, for which the administrator is a member of the role.
@@ -207,7 +209,7 @@ async fn compare(db: &mut Connection, job: &Job<'_>, held: &[Step], library: &Li
 /// `SET ROLE` are refused when they are read; what a procedure may do cannot be seen there.
 const LEFT: &str = "labctl: left the transaction or the role";
 
-/// A statement after a file about what tenants share that fails if the file has ended the transaction or changed the role: what comes after it is not
+/// A statement after a file under a role in force that fails if the file has ended the transaction or changed the role: what comes after it is not
 /// run then. Names are qualified, because the schema's own come first where they fit better.
 fn kept(job: &Job<'_>, seen: &Seen) -> Result<String, Fault> {
     Ok(format!(
@@ -250,7 +252,7 @@ async fn send(db: &mut Connection, files: &[(usize, &Step)], script: String) -> 
 
 /// Of the schema `$1` and the role `$2`: transaction, schema, whether there is a ledger, whose it is, whether there is a central one, whether the ledger
 /// is a plain table, whether we are a member of the role (not by what we granted ourselves: that was left by a run that was killed, and is given back),
-/// what the schema's comment says, who by default has rights on the tables and functions the role makes, and whether the runner is there. `$3`: fail
+/// what the schema's comment says, who by default has rights on the tables and functions the role makes, whether the runner is there, and whether anything is in the schema. `$3`: fail
 /// unless the ledger is plain, for it is read next. By OID, and without functions written in SQL: whenever anybody makes a schema, the server plans
 /// it anew.
 static LOOK: LazyLock<String> = LazyLock::new(|| {
@@ -266,7 +268,8 @@ static LOOK: LazyLock<String> = LazyLock::new(|| {
          (SELECT description FROM pg_description WHERE objoid = x.space AND classoid = 'pg_namespace'::regclass AND objsubid = 0), \
          (SELECT string_agg(DISTINCT CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE a.grantee::regrole::text END, ', ') FROM pg_default_acl d, aclexplode(d.defaclacl) a \
          WHERE d.defaclrole = x.role AND d.defaclnamespace IN (0, x.space) AND d.defaclobjtype IN ('r', 'f') AND a.grantee <> d.defaclrole), \
-         EXISTS (SELECT FROM pg_proc p WHERE {runner}) \
+         EXISTS (SELECT FROM pg_proc p WHERE {runner}), \
+         EXISTS (SELECT FROM pg_depend d WHERE d.refclassid = 'pg_namespace'::regclass AND d.refobjid = x.space AND d.classid <> 'pg_default_acl'::regclass) \
          FROM (SELECT to_regrole(quote_ident($2))::oid AS role, to_regnamespace(quote_ident($1))::oid AS space) x \
          LEFT JOIN pg_class c ON c.relnamespace = x.space AND c.relname = 'labctl_migrations' WHERE x.role IS NOT NULL"
     )
@@ -304,7 +307,7 @@ async fn open(db: &mut Connection, job: &Job<'_>, at_once: bool) -> Result<Seen,
     if first(3) != Some(&[Some("t".to_owned())]) {
         return Err(Fault::busy(CALL, "55P03", format!("another session is migrating the schema {}", job.schema)));
     }
-    let Some([Some(transaction), oid, has_ledger, owner, central, plain, member, words, heirs, runner]) = first(4) else {
+    let Some([Some(transaction), oid, has_ledger, owner, central, plain, member, words, heirs, runner, filled]) = first(4) else {
         return Err(Fault::refused(CALL, "42704", format!("the migration role {} does not exist", job.role)));
     };
     if oid.is_none() {
@@ -322,8 +325,8 @@ async fn open(db: &mut Connection, job: &Job<'_>, at_once: bool) -> Result<Seen,
     }
     let guard = Guard::read(words.as_deref())?;
     let transaction = Literal::new(transaction)?.to_string();
-    let (member, runner) = (holds(member), holds(runner));
-    let mut seen = Seen { opening: None, transaction, member, guard, applied: Vec::new(), make: None, runner, heirs: heirs.clone() };
+    let (member, runner, trusted) = (holds(member), holds(runner), job.shared.is_some() || !holds(filled));
+    let mut seen = Seen { opening: None, transaction, member, guard, applied: Vec::new(), make: None, trusted, runner, heirs: heirs.clone() };
     match job.ledger {
         Ledger::Of { .. } if !holds(has_ledger) => {
             return Err(Fault::refused(CALL, "42P01", format!("the schema {} has no ledger", job.schema))
@@ -450,9 +453,12 @@ async fn made(db: &mut Connection, job: &Job<'_>, step: &Step, library: &Library
         entries.add(step, false)?;
     }
     let central = central::write(job.schema, job.tenant, &entries.applied, false)?;
-    let acts = if seen.runner { format!("REVOKE {role} FROM CURRENT_USER; ") } else { act(db, job, &seen)? };
-    let insert = besides(job, &entries.sql)?;
-    let after = runner::after(job.schema, false)?;
+    let (acts, after) = match (seen.trusted, seen.runner) {
+        (true, _) => (format!("SET LOCAL ROLE {role}; "), format!("RESET ROLE; REVOKE {role} FROM CURRENT_USER; ")),
+        (false, true) => (format!("REVOKE {role} FROM CURRENT_USER; "), runner::after(job.schema, false)?),
+        (false, false) => (act(db, job, &seen)?, runner::after(job.schema, false)?),
+    };
+    let insert = besides(job, &seen, &entries.sql)?;
     send(db, &[(1, step)], format!("{acts}{insert}{after}{central}; COMMIT; {unlock}")).await?;
     failpoint!("migration.index_recorded", job.tenant);
     db.in_transaction(false);

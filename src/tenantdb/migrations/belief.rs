@@ -51,7 +51,17 @@ pub(super) async fn seen(db: &mut Connection, job: &Job<'_>, applied: &[Step], l
         tag("labctl:registry", registry)?
     );
     let transaction = "pg_catalog.current_setting('labctl.transaction', true)".to_owned();
-    Ok(Some(Seen { opening: Some(opening), transaction, member: false, guard: None, applied: applied.to_vec(), make: None, runner: true, heirs: None }))
+    Ok(Some(Seen {
+        opening: Some(opening),
+        transaction,
+        member: false,
+        guard: None,
+        applied: applied.to_vec(),
+        make: None,
+        trusted: false,
+        runner: true,
+        heirs: None,
+    }))
 }
 
 /// An expression for this position, which fails unless the ledger says just this. It stands in the statement that writes the ledger's next row, and is

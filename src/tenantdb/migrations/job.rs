@@ -80,6 +80,9 @@ pub(super) struct Seen {
     pub(super) applied: Vec<Step>,
     /// The statements that make the ledger, where there is none.
     pub(super) make: Option<String>,
+    /// Nobody's code but that of the stack's files can be in the schema: tenants share it, or nothing is in it yet, and nobody has been told the migration
+    /// role's password. The role is simply put in force.
+    pub(super) trusted: bool,
     /// The function that runs what is the tenant's is there.
     pub(super) runner: bool,
     /// Who has rights on whatever the role makes, as SQL has them.
