@@ -20,8 +20,8 @@ pub(super) const RAN: &str = "labctl: ran as its role";
 /// every change of a catalog, its own and others'.
 const BODY: &str = "BEGIN EXECUTE $1; END";
 
-/// As how many uses of a session a call counts, for what it keeps.
-pub(super) const WEAR: u32 = 8;
+/// As how many uses more of a session a migration counts, for what the calls leave in it. Renewing one costs as much as twenty migrations.
+pub(super) const WEAR: u32 = 1;
 
 /// A condition on `pg_proc p`: it is the function of this schema's tenant and does what it should. All are expressions: the schema's name, and
 /// the role's OID.

@@ -133,7 +133,7 @@ async fn what_runs_a_tenants_statements_is_the_administrators_alone_to_call_and_
     let function = "labctl_ledger.runner_schema(text)";
     let whose = "SELECT concat_ws(' ', p.oid::regprocedure, p.proowner::regrole, p.prosecdef, p.proacl) FROM pg_proc p WHERE pronamespace = 'labctl_ledger'::regnamespace";
     let made = format!("{function} runner_migrate t {{runner_migrate=X/runner_migrate,runner_server_admin=X/runner_migrate}}");
-    assert_eq!(ground.texts(whose).await, [made.clone()]);
+    assert_eq!(ground.texts(whose).await, std::slice::from_ref(&made));
     for part in ["migrate", "app"] {
         let mut login = ground.server.login(&format!("runner_{part}"), &password("runner", part), &ground.server.shared).await.unwrap();
         for sql in [
@@ -160,7 +160,7 @@ async fn what_runs_a_tenants_statements_is_the_administrators_alone_to_call_and_
         assert_eq!(ground.migrate(at, &steps[..at - 1]).await.unwrap().after.len(), at, "{meddle}");
         assert!(ground.looks() > looks, "{meddle}");
         looks = ground.looks();
-        assert_eq!(ground.texts(whose).await, [made.clone()], "{meddle}");
+        assert_eq!(ground.texts(whose).await, std::slice::from_ref(&made), "{meddle}");
     }
     // It goes with the ledger.
     assert_eq!(ground.texts("SELECT 1::text FROM pg_auth_members WHERE roleid = 'runner_migrate'::regrole").await, [""; 0]);
