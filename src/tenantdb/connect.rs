@@ -398,6 +398,11 @@ impl Connection {
         Ok(())
     }
 
+    /// The names of what was prepared so.
+    pub(super) fn prepared(&self) -> &[&'static str] {
+        &self.prepared
+    }
+
     /// Undoes an open transaction, also a failed one: the connection is then as good as before.
     ///
     /// # Errors
@@ -405,6 +410,20 @@ impl Connection {
     pub(super) async fn rollback(&mut self) -> Result<(), Fault> {
         self.execute("postgres:ROLLBACK", "ROLLBACK".to_owned()).await?;
         self.open = false;
+        Ok(())
+    }
+
+    /// Undoes an open transaction, and makes the session as a new one's: nothing is left of it that anybody has set, prepared or locked.
+    ///
+    /// # Errors
+    /// As [`fault`](super::fault::fault) classifies them.
+    pub(super) async fn cleanse(&mut self) -> Result<(), Fault> {
+        const CALL: &str = "postgres:DISCARD ALL";
+        self.rollback().await?;
+        let closed = self.link(CALL)?.clear_cached_statements().await;
+        self.ended(CALL, closed)?;
+        self.execute(CALL, "DISCARD ALL".to_owned()).await?;
+        self.prepared.clear();
         Ok(())
     }
 

@@ -61,9 +61,14 @@ pub async fn migrate(db: &mut Connection, job: &Job<'_>, library: &Library) -> R
         };
         let unseen = seen.as_ref().is_some_and(|seen| seen.opening.is_some());
         let turn = turn(db, job, seen, library, &mut before).await;
+        let is_clean = match turn {
+            Ok(_) => true,
+            // What a tenant's code has prepared is not undone with its transaction.
+            Err(_) => db.cleanse().await.is_ok(),
+        };
         match turn {
+            Err(fault) if !is_clean => return Err(fault),
             Err(fault) if unseen && (fault.class == Class::Refused || belief::in_doubt(&fault)) => {
-                db.rollback().await?;
                 if !belief::in_doubt(&fault) {
                     let looked = begin(db, job).await?;
                     // The file is to blame, and not what was believed of what it found.
@@ -158,7 +163,7 @@ async fn turn(db: &mut Connection, job: &Job<'_>, seen: Option<Seen>, library: &
         script.push_str(&besides(job, &seen, &entries.sql)?);
         if !seen.trusted {
             db.wear(runner::WEAR);
-            script.push_str(&runner::after(job.schema, believed)?);
+            script.push_str(&runner::after(job.schema, db.prepared(), believed)?);
         } else if seen.member {
             script.push_str("RESET ROLE; ");
         } else {
@@ -236,11 +241,11 @@ async fn send(db: &mut Connection, files: &[(usize, &Step)], script: String) -> 
             Fault::refused(CALL, "left_role", why).hint("look which triggers and defaults of the schema are not yours")
         }
         (Some((_, step)), _) if fault.message.contains(runner::PREPARED) => {
-            let why = format!("{step} has left a prepared statement in the session, or something it set going has");
+            let why = format!("{step}, or something it set going, has left a prepared statement in the session, or taken one away");
             Fault::refused(CALL, "left_prepared", why).hint("`DEALLOCATE` it in the same file; look which triggers of the schema are not yours")
         }
         (_, _) if fault.message.contains(runner::DEFERRED) => {
-            let why = "the schema has constraint triggers, or exclusion constraints, that can be deferred, and would run at the commit with the administrator's rights";
+            let why = "the schema has triggers, foreign keys or exclusion constraints that can be deferred: what they call would run at the commit with the administrator's rights";
             Fault::refused(CALL, "deferrable", why).hint("make them NOT DEFERRABLE (`SELECT tgrelid::regclass, tgname FROM pg_trigger WHERE tgdeferrable`)")
         }
         // What the server had still to say is lost.
@@ -252,7 +257,7 @@ async fn send(db: &mut Connection, files: &[(usize, &Step)], script: String) -> 
 
 /// Of the schema `$1` and the role `$2`: transaction, schema, whether there is a ledger, whose it is, whether there is a central one, whether the ledger
 /// is a plain table, whether we are a member of the role (not by what we granted ourselves: that was left by a run that was killed, and is given back),
-/// what the schema's comment says, who by default has rights on the tables and functions the role makes, whether the runner is there, and whether anything is in the schema. `$3`: fail
+/// what the schema's comment says, who by default has rights on the tables and functions the role makes, and whether the runner is there. `$3`: fail
 /// unless the ledger is plain, for it is read next. By OID, and without functions written in SQL: whenever anybody makes a schema, the server plans
 /// it anew.
 static LOOK: LazyLock<String> = LazyLock::new(|| {
@@ -268,8 +273,7 @@ static LOOK: LazyLock<String> = LazyLock::new(|| {
          (SELECT description FROM pg_description WHERE objoid = x.space AND classoid = 'pg_namespace'::regclass AND objsubid = 0), \
          (SELECT string_agg(DISTINCT CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE a.grantee::regrole::text END, ', ') FROM pg_default_acl d, aclexplode(d.defaclacl) a \
          WHERE d.defaclrole = x.role AND d.defaclnamespace IN (0, x.space) AND d.defaclobjtype IN ('r', 'f') AND a.grantee <> d.defaclrole), \
-         EXISTS (SELECT FROM pg_proc p WHERE {runner}), \
-         EXISTS (SELECT FROM pg_depend d WHERE d.refclassid = 'pg_namespace'::regclass AND d.refobjid = x.space AND d.classid <> 'pg_default_acl'::regclass) \
+         EXISTS (SELECT FROM pg_proc p WHERE {runner}) \
          FROM (SELECT to_regrole(quote_ident($2))::oid AS role, to_regnamespace(quote_ident($1))::oid AS space) x \
          LEFT JOIN pg_class c ON c.relnamespace = x.space AND c.relname = 'labctl_migrations' WHERE x.role IS NOT NULL"
     )
@@ -307,7 +311,7 @@ async fn open(db: &mut Connection, job: &Job<'_>, at_once: bool) -> Result<Seen,
     if first(3) != Some(&[Some("t".to_owned())]) {
         return Err(Fault::busy(CALL, "55P03", format!("another session is migrating the schema {}", job.schema)));
     }
-    let Some([Some(transaction), oid, has_ledger, owner, central, plain, member, words, heirs, runner, filled]) = first(4) else {
+    let Some([Some(transaction), oid, has_ledger, owner, central, plain, member, words, heirs, runner]) = first(4) else {
         return Err(Fault::refused(CALL, "42704", format!("the migration role {} does not exist", job.role)));
     };
     if oid.is_none() {
@@ -325,7 +329,7 @@ async fn open(db: &mut Connection, job: &Job<'_>, at_once: bool) -> Result<Seen,
     }
     let guard = Guard::read(words.as_deref())?;
     let transaction = Literal::new(transaction)?.to_string();
-    let (member, runner, trusted) = (holds(member), holds(runner), job.shared.is_some() || !holds(filled));
+    let (member, runner, trusted) = (holds(member), holds(runner), job.shared.is_some());
     let mut seen = Seen { opening: None, transaction, member, guard, applied: Vec::new(), make: None, trusted, runner, heirs: heirs.clone() };
     match job.ledger {
         Ledger::Of { .. } if !holds(has_ledger) => {
@@ -455,8 +459,8 @@ async fn made(db: &mut Connection, job: &Job<'_>, step: &Step, library: &Library
     let central = central::write(job.schema, job.tenant, &entries.applied, false)?;
     let (acts, after) = match (seen.trusted, seen.runner) {
         (true, _) => (format!("SET LOCAL ROLE {role}; "), format!("RESET ROLE; REVOKE {role} FROM CURRENT_USER; ")),
-        (false, true) => (format!("REVOKE {role} FROM CURRENT_USER; "), runner::after(job.schema, false)?),
-        (false, false) => (act(db, job, &seen)?, runner::after(job.schema, false)?),
+        (false, true) => (format!("REVOKE {role} FROM CURRENT_USER; "), runner::after(job.schema, db.prepared(), false)?),
+        (false, false) => (act(db, job, &seen)?, runner::after(job.schema, db.prepared(), false)?),
     };
     let insert = besides(job, &seen, &entries.sql)?;
     send(db, &[(1, step)], format!("{acts}{insert}{after}{central}; COMMIT; {unlock}")).await?;

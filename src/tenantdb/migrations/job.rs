@@ -80,8 +80,7 @@ pub(super) struct Seen {
     pub(super) applied: Vec<Step>,
     /// The statements that make the ledger, where there is none.
     pub(super) make: Option<String>,
-    /// Nobody's code but that of the stack's files can be in the schema: tenants share it, or nothing is in it yet, and nobody has been told the migration
-    /// role's password. The role is simply put in force.
+    /// Nobody's code but that of the stack's files can be in the schema, because tenants share it: the role is simply put in force.
     pub(super) trusted: bool,
     /// The function that runs what is the tenant's is there.
     pub(super) runner: bool,

@@ -63,36 +63,38 @@ pub(super) fn call(schema: &Ident, sql: &str) -> Result<String, Fault> {
 
 /// Stands in the error by which the server ends a script after which a statement prepared by a tenant's code would be left in the session. The
 /// next that we execute by its name would be that one.
-pub(super) const PREPARED: &str = "labctl: a statement was prepared";
+pub(super) const PREPARED: &str = "labctl: a statement was prepared, or one is gone";
 
 /// Stands in the error by which the server ends a script in a schema with triggers that would only run at the commit. Up to PostgreSQL 17 they
 /// do so with the rights of whoever commits.
 pub(super) const DEFERRED: &str = "labctl: a trigger may be deferred";
 
-/// The statement that keeps what may run at the commit out: in the schema that this expression names, there is no constraint trigger of
-/// anybody's, and no exclusion constraint, that can be deferred. Foreign keys can: the server checks them as the table's owner, who cannot
-/// change the role meanwhile. One table's triggers after the other's: joined, the server may come to read all triggers of the database.
+/// The statement that keeps what may run at the commit out: in the schema that this expression names nothing can be deferred but unique and primary
+/// keys, whose check calls nobody's function. That of a foreign key does: casts between its columns' types, predicates of indexes. One table's
+/// triggers after the other's: joined, the server may come to read all triggers of the database.
 pub(super) fn sound(schema: &str) -> String {
     format!(
         "SELECT CASE WHEN EXISTS (SELECT FROM pg_depend d WHERE d.refclassid = 'pg_namespace'::regclass AND d.refobjid = {schema}::regnamespace \
          AND d.classid = 'pg_class'::regclass AND (SELECT count(*) FROM pg_trigger t WHERE t.tgrelid = d.objid AND t.tgdeferrable \
-         AND (NOT t.tgisinternal OR (SELECT c.contype FROM pg_constraint c WHERE c.oid = t.tgconstraint) = 'x')) > 0) \
+         AND (NOT t.tgisinternal OR (SELECT c.contype FROM pg_constraint c WHERE c.oid = t.tgconstraint) NOT IN ('u', 'p'))) > 0) \
          THEN concat('{DEFERRED}', current_user)::integer ELSE 0 END"
     )
 }
 
 /// Statements after the last of a tenant's, before any of ours. From here on only our functions are called. Nothing may be prepared in this
-/// message, and nothing be put off to the commit; how our own session is set comes with [`RESTORE`].
+/// message, and none of those `prepared` be gone; nothing may be put off to the commit: triggers, and cursors that are to outlast it, which are read then. How our own session
+/// is set comes with [`RESTORE`].
 ///
 /// # Errors
 /// Refused when the schema's name cannot be a text.
-pub(super) fn after(schema: &Ident, is_prepared: bool) -> Result<String, Fault> {
+pub(super) fn after(schema: &Ident, prepared: &[&str], is_prepared: bool) -> Result<String, Fault> {
     let name = Literal::new(&schema.to_string())?;
     let sound = if is_prepared { format!("EXECUTE {SOUND} ({name})") } else { sound(&name.to_string()) };
+    let (count, names) = (prepared.len(), Literal::new(&format!("{{{}}}", prepared.join(",")))?);
     Ok(format!(
-        "SET LOCAL search_path = pg_catalog; \
-         SELECT CASE WHEN EXISTS (SELECT FROM pg_catalog.pg_prepared_statement() WHERE prepare_time >= pg_catalog.statement_timestamp()) \
-         THEN concat('{PREPARED}', current_user)::integer ELSE 0 END; {sound}; "
+        "SET LOCAL search_path = pg_catalog; CLOSE ALL; \
+         SELECT CASE WHEN count(*) FILTER (WHERE prepare_time >= statement_timestamp()) > 0 OR count(*) FILTER (WHERE name = ANY ({names})) <> {count} \
+         THEN concat('{PREPARED}', current_user)::integer ELSE 0 END FROM pg_prepared_statement(); {sound}; "
     ))
 }
 

@@ -11,7 +11,7 @@ use labctl::tenantdb::{Connection, Databases, Login, Settings, Tls, Tunnels};
 use sqlx::PgConnection;
 
 use super::server::{ADMIN_PASSWORD, Secrets, Server, run, texts};
-use super::tenant::{everything, version};
+use super::tenant::everything;
 
 /// One tenant at V2, and what could come.
 pub struct Ground {
@@ -37,10 +37,9 @@ impl Ground {
         files.push(File::parse("tenant", "V7__wrong.sql", "INSERT INTO nowhere VALUES (1);").unwrap());
         let steps = library.add(files).unwrap();
         let cx = server.cx(&secrets, library.clone()).await;
-        for resource in everything(&secrets, tenant, &server.shared, &steps[..1]) {
+        for resource in everything(&secrets, tenant, &server.shared, &steps[..2]) {
             resource.converge(&cx).await.unwrap();
         }
-        version(tenant, &server.shared, &steps[..2]).converge(&cx).await.unwrap();
         let sup = server.superuser(&server.shared).await;
         let databases = Databases::new(Settings { tunnels: Tunnels::default(), tls: Tls::Prefer, root_cert: None });
         Self { tenant, server, databases, library, steps, sup }

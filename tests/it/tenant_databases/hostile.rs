@@ -26,7 +26,7 @@ fn deferred(when: &str) -> String {
     )
 }
 
-const UNPLANT: &str = "DROP TRIGGER IF EXISTS evil ON labctl_migrations; DROP FUNCTION IF EXISTS evil() CASCADE; \
+const UNPLANT: &str = "DROP TABLE IF EXISTS fk, pk; DROP TRIGGER IF EXISTS evil ON labctl_migrations; DROP FUNCTION IF EXISTS evil() CASCADE; \
                        ALTER TABLE labctl_migrations ALTER applied_at SET DEFAULT clock_timestamp()";
 
 /// As the migration role, by its password.
@@ -61,7 +61,9 @@ async fn code_left_in_a_schema_never_runs_as_the_administrator() {
         ("42501", trigger(STEAL)),
         ("deferrable", deferred("DEFERRED")),
         ("deferrable", deferred("DEFERRED").replace(STEAL, &format!("EXECUTE 'RESET ROLE'; {STEAL}"))),
+        ("deferrable", "CREATE TABLE pk (id int PRIMARY KEY); CREATE TABLE fk (id int REFERENCES pk DEFERRABLE)".to_owned()),
         ("left_prepared", trigger("EXECUTE 'PREPARE labctl_other AS SELECT 1'")),
+        ("left_prepared", trigger("EXECUTE 'DEALLOCATE ALL'")),
     ];
     for (code, trap) in &traps {
         plant(&ground, trap).await;
@@ -76,10 +78,24 @@ async fn code_left_in_a_schema_never_runs_as_the_administrator() {
         plant(&ground, UNPLANT).await;
     }
 
+    // A cursor that is to outlast the commit is read by it.
+    let cursor = format!("CREATE FUNCTION evil_read() RETURNS int LANGUAGE plpgsql AS $$ BEGIN {STEAL}; RETURN 1; END $$; ");
+    let declare = "EXECUTE 'DECLARE held CURSOR WITH HOLD FOR SELECT evil_read()'";
+    plant(&ground, &format!("{cursor}{}", trigger(declare))).await;
+    let done = ground.migrate(3, &steps[..2]).await.unwrap();
+    assert_eq!(done.after.len(), 3);
+    nothing_was_stolen(&mut ground, "a cursor").await;
+    plant(&ground, UNPLANT).await;
+
     // A statement of ours in place of which there is another's.
-    assert_eq!(ground.migrate(3, &steps[..2]).await.unwrap().after.len(), 3, "this session has our statements prepared");
     plant(&ground, &format!("CREATE FUNCTION evil_ready() RETURNS int LANGUAGE plpgsql AS $$ BEGIN {STEAL}; RETURN 1; END $$; {}", trigger(prepare))).await;
     refused(ground.migrate(4, &steps[..3]).await, "left_prepared", "a statement of ours was replaced");
+    plant(&ground, UNPLANT).await;
+    // One that fails besides: what is prepared stays when the transaction is undone.
+    let raise = format!("{prepare}; RAISE EXCEPTION 'no'");
+    plant(&ground, &format!("CREATE OR REPLACE FUNCTION evil_ready() RETURNS int LANGUAGE plpgsql AS $$ BEGIN {STEAL}; RETURN 1; END $$; {}", trigger(&raise)))
+        .await;
+    refused(ground.migrate(4, &steps[..3]).await, "P0001", "a statement of ours was replaced, and an error raised");
     plant(&ground, UNPLANT).await;
     assert_eq!(ground.migrate(4, &steps[..3]).await.unwrap().after.len(), 4, "and its session is not used again");
     nothing_was_stolen(&mut ground, "a statement of ours was replaced").await;
