@@ -7,7 +7,7 @@ use super::connect_group;
 use super::fault::creating;
 use super::grants::{self, Grant, On, Parties};
 use super::membership::borrow;
-use super::migrations::central;
+use super::migrations::{central, runner};
 use super::quote::{Ident, Literal, list};
 use super::roles::end_sessions;
 use super::row_security::{self, Guard};
@@ -125,6 +125,8 @@ pub async fn alter(db: &mut Connection, is: &Ident, schema: &Ident, database: &I
     if is != schema {
         db.execute("postgres:ALTER SCHEMA", format!("ALTER SCHEMA {is} RENAME TO {schema}")).await?;
         central::rename(db, is, schema).await?;
+        // Made again under the new name when it is needed.
+        db.execute("postgres:DROP FUNCTION", [is, schema].map(runner::dropping).join("; ")).await?;
     }
     if found.owner != parties.owner.name() {
         db.execute("postgres:ALTER SCHEMA", format!("ALTER SCHEMA {schema} OWNER TO {}", parties.owner)).await?;

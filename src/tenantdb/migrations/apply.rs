@@ -2,8 +2,7 @@
 //!
 //! Where it is known what was applied, the usual case takes one round trip, in which all that is believed is checked: before the file is run, whose
 //! the schema is, and that nobody else is at it; by the statement that writes the ledger, that it says what was believed. Where that does not hold,
-//! nothing has happened, and it takes two: lock, look and read; the files, each followed by whether it kept to its transaction, the ledgers and the
-//! commit. The server answers after each file, so that the one that fails can be named.
+//! nothing has happened, and it takes two: lock, look and read; the files, the ledgers and the commit. The server answers after each file, so that the one that fails can be named.
 //! Two that migrate one schema never wait for each other (whoever waits holds up every `CREATE INDEX CONCURRENTLY` of the database): the
 //! second is told to come again. The lock is the schema's own and the transaction's: it cannot be left behind, and neighbours do not queue.
 //!
@@ -116,7 +115,7 @@ async fn turn(db: &mut Connection, job: &Job<'_>, seen: Option<Seen>, library: &
     }
     if let Some(make) = seen.make.take() {
         opened = true;
-        script = format!("{}{}", act(db, job, &seen)?, besides(job, &seen, &make)?);
+        script = format!("{}{}", act(db, job, &seen)?, besides(job, &make)?);
         if let Ledger::Make { baseline: held @ [_, ..], .. } = job.ledger {
             send(db, &[], std::mem::take(&mut script)).await?;
             compare(db, job, held, library).await?;
@@ -137,7 +136,7 @@ async fn turn(db: &mut Connection, job: &Job<'_>, seen: Option<Seen>, library: &
             script = act(db, job, &seen)?;
         }
         sent.push((script.chars().count() + 1, step));
-        if seen.trusted {
+        if job.shared.is_some() {
             // A last line may be a comment.
             script.push_str(&file.sql);
             script.push_str(&kept(job, &seen)?);
@@ -158,10 +157,10 @@ async fn turn(db: &mut Connection, job: &Job<'_>, seen: Option<Seen>, library: &
     if opened {
         // What these files have made is guarded before anybody sees it.
         if let Some(guard) = seen.guard.as_ref().filter(|_| some) {
-            script.push_str(&besides(job, &seen, &guard.close(job.schema, true)?)?);
+            script.push_str(&besides(job, &guard.close(job.schema, true)?)?);
         }
-        script.push_str(&besides(job, &seen, &entries.sql)?);
-        if !seen.trusted {
+        script.push_str(&besides(job, &entries.sql)?);
+        if job.shared.is_none() {
             db.wear(runner::WEAR);
             script.push_str(&runner::after(job.schema, db.prepared(), believed)?);
         } else if seen.member {
@@ -180,14 +179,13 @@ async fn turn(db: &mut Connection, job: &Job<'_>, seen: Option<Seen>, library: &
 }
 
 /// What comes before the first statement as the migration role where it was looked: the schema is the one that names without one are looked up
-/// in; the runner is made where there is none.
+/// in; the runner is made where there is none. What tenants share is nobody's who can log in: there the role is simply put in force.
 fn act(db: &Connection, job: &Job<'_>, seen: &Seen) -> Result<String, Fault> {
     let role = job.role;
-    if seen.trusted {
+    if job.shared.is_some() {
         let grant = if seen.member { String::new() } else { format!("GRANT {role} TO CURRENT_USER; ") };
         // A file that would change rows that tenants share sees none of them, and is to be told so.
-        let rows = if job.shared.is_some() { "SET LOCAL row_security = off; " } else { "" };
-        return Ok(format!("{grant}SET LOCAL ROLE {role}; SET LOCAL search_path = {}; {rows}", job.schema));
+        return Ok(format!("{grant}SET LOCAL ROLE {role}; SET LOCAL search_path = {}; SET LOCAL row_security = off; ", job.schema));
     }
     let before = match (seen.runner, seen.member) {
         (false, member) => runner::making(job.schema, role, &Ident::new(db.user())?, seen.heirs.as_deref(), member),
@@ -199,8 +197,8 @@ fn act(db: &Connection, job: &Job<'_>, seen: &Seen) -> Result<String, Fault> {
 }
 
 /// Statements of ours that the migration role runs. Their end is not counted.
-fn besides(job: &Job<'_>, seen: &Seen, sql: &str) -> Result<String, Fault> {
-    Ok(if seen.trusted { format!("{sql};\n") } else { format!("SELECT {} IS NULL;\n", runner::call(job.schema, sql)?) })
+fn besides(job: &Job<'_>, sql: &str) -> Result<String, Fault> {
+    Ok(if job.shared.is_some() { format!("{sql};\n") } else { format!("SELECT {} IS NULL;\n", runner::call(job.schema, sql)?) })
 }
 
 /// Holds the schema against its baseline, for which the administrator is a member of the role.
@@ -214,7 +212,7 @@ async fn compare(db: &mut Connection, job: &Job<'_>, held: &[Step], library: &Li
 /// `SET ROLE` are refused when they are read; what a procedure may do cannot be seen there.
 const LEFT: &str = "labctl: left the transaction or the role";
 
-/// A statement after a file under a role in force that fails if the file has ended the transaction or changed the role: what comes after it is not
+/// A statement after a file about what tenants share that fails if the file has ended the transaction or changed the role: what comes after it is not
 /// run then. Names are qualified, because the schema's own come first where they fit better.
 fn kept(job: &Job<'_>, seen: &Seen) -> Result<String, Fault> {
     Ok(format!(
@@ -285,8 +283,8 @@ async fn begin(db: &mut Connection, job: &Job<'_>) -> Result<Seen, Fault> {
     db.prepare("labctl_look", &LOOK).await?;
     if matches!(job.ledger, Ledger::Of { .. }) {
         match open(db, job, true).await {
-            // No ledger, or none that may be read; or a migration took all prepared statements away.
-            Err(fault) if matches!(fault.code.as_str(), "42P01" | "22P02" | "26000") => db.rollback().await?,
+            // No ledger, or none that may be read.
+            Err(fault) if matches!(fault.code.as_str(), "42P01" | "22P02") => db.rollback().await?,
             other => return other,
         }
     }
@@ -329,8 +327,8 @@ async fn open(db: &mut Connection, job: &Job<'_>, at_once: bool) -> Result<Seen,
     }
     let guard = Guard::read(words.as_deref())?;
     let transaction = Literal::new(transaction)?.to_string();
-    let (member, runner, trusted) = (holds(member), holds(runner), job.shared.is_some());
-    let mut seen = Seen { opening: None, transaction, member, guard, applied: Vec::new(), make: None, trusted, runner, heirs: heirs.clone() };
+    let (member, runner) = (holds(member), holds(runner));
+    let mut seen = Seen { opening: None, transaction, member, guard, applied: Vec::new(), make: None, runner, heirs: heirs.clone() };
     match job.ledger {
         Ledger::Of { .. } if !holds(has_ledger) => {
             return Err(Fault::refused(CALL, "42P01", format!("the schema {} has no ledger", job.schema))
@@ -457,12 +455,12 @@ async fn made(db: &mut Connection, job: &Job<'_>, step: &Step, library: &Library
         entries.add(step, false)?;
     }
     let central = central::write(job.schema, job.tenant, &entries.applied, false)?;
-    let (acts, after) = match (seen.trusted, seen.runner) {
+    let (acts, after) = match (job.shared.is_some(), seen.runner) {
         (true, _) => (format!("SET LOCAL ROLE {role}; "), format!("RESET ROLE; REVOKE {role} FROM CURRENT_USER; ")),
         (false, true) => (format!("REVOKE {role} FROM CURRENT_USER; "), runner::after(job.schema, db.prepared(), false)?),
         (false, false) => (act(db, job, &seen)?, runner::after(job.schema, db.prepared(), false)?),
     };
-    let insert = besides(job, &seen, &entries.sql)?;
+    let insert = besides(job, &entries.sql)?;
     send(db, &[(1, step)], format!("{acts}{insert}{after}{central}; COMMIT; {unlock}")).await?;
     failpoint!("migration.index_recorded", job.tenant);
     db.in_transaction(false);

@@ -8,8 +8,8 @@ use crate::tenantdb::connect::Connection;
 use crate::tenantdb::quote::{Ident, Literal};
 
 /// The schema's lock (`$1`) is ours; role (`$2`), ledger (`$3`) and schema (`$4`) are there; the ledger is a plain table and belongs to this address (`$5`) of
-/// this registry (`$6`), as its comment says in just these words; the schema has no guards, and the role was not granted to us. The transaction's
-/// number is kept for its end. Looked up by OID, since joining by name costs twice as much; `pg_has_role` would walk through all memberships. (The text that cannot be a number is made of who is
+/// this registry (`$6`), as its comment says in just these words; the schema has no guards, and the role was not granted to us.
+/// Looked up by OID, since joining by name costs twice as much; `pg_has_role` would walk through all memberships. (The text that cannot be a number is made of who is
 /// asking: a constant one would be found at once.)
 const READY: &str = "(text, regrole, regclass, regnamespace, text, text) AS SELECT CASE WHEN \
      pg_try_advisory_xact_lock(hashtext('labctl:migrate'), hashtext($1)) \
@@ -17,16 +17,15 @@ const READY: &str = "(text, regrole, regclass, regnamespace, text, text) AS SELE
      AND (SELECT count(*) FILTER (WHERE classoid = 'pg_class'::regclass AND strpos(description, $5) > 0 AND strpos(description, $6) > 0) = 1 \
           AND count(*) FILTER (WHERE classoid = 'pg_namespace'::regclass AND strpos(description, '\"row_security\":') > 0) = 0 \
           FROM pg_description WHERE objoid IN ($3, $4) AND objsubid = 0) \
-     AND NOT EXISTS (SELECT FROM pg_auth_members WHERE roleid = $2 AND member = to_regrole(quote_ident(current_user))) THEN set_config('labctl.transaction', pg_current_xact_id()::text, true) \
-     ELSE concat('labctl: look closer, ', current_user)::integer::text END";
+     AND NOT EXISTS (SELECT FROM pg_auth_members WHERE roleid = $2 AND member = to_regrole(quote_ident(current_user))) THEN 0 \
+     ELSE concat('labctl: look closer, ', current_user)::integer END";
 
 /// Stands in the error by which the server ends a script that finds it otherwise.
 const OTHERWISE: &str = "labctl: look closer";
 
-/// Whether a fault may come of what was believed. 26000: a migration took all prepared statements away. The others but the first: something that
-/// must be there is not, or is not ours to use; should it be the file that says so, it says it again when it was looked.
+/// Whether a fault may come of what was believed. The codes: something that must be there is not, or is not ours to use; should it be the file that says so, it says it again when it was looked.
 pub(super) fn in_doubt(fault: &Fault) -> bool {
-    fault.message.contains(OTHERWISE) || matches!(fault.code.as_str(), "26000" | "3F000" | "42501" | "42704" | "42883" | "42P01")
+    fault.message.contains(OTHERWISE) || matches!(fault.code.as_str(), "3F000" | "42501" | "42704" | "42883" | "42P01")
 }
 
 /// What would be seen if it holds; none where the next file does not run in a transaction, or nothing is pending: then it is looked in fact.
@@ -50,15 +49,13 @@ pub(super) async fn seen(db: &mut Connection, job: &Job<'_>, applied: &[Step], l
         tag("labctl:address", address)?,
         tag("labctl:registry", registry)?
     );
-    let transaction = "pg_catalog.current_setting('labctl.transaction', true)".to_owned();
     Ok(Some(Seen {
         opening: Some(opening),
-        transaction,
+        transaction: String::new(),
         member: false,
         guard: None,
         applied: applied.to_vec(),
         make: None,
-        trusted: false,
         runner: true,
         heirs: None,
     }))

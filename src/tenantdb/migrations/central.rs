@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Step, runner};
+use super::Step;
 use crate::engine::fault::Fault;
 use crate::tenantdb::connect::Connection;
 use crate::tenantdb::quote::{Ident, Literal};
@@ -129,12 +129,10 @@ pub(in crate::tenantdb) async fn rename(db: &mut Connection, from: &Ident, to: &
     if there.is_none() {
         return Ok(());
     }
-    // Made again under the new name when it is needed.
-    let runners = [from, to].map(runner::dropping).join("; ");
     let (from, to) = (Literal::new(from.name())?, Literal::new(to.name())?);
     // Whatever stands under the new name is of a schema that is gone.
     let sql = format!(
-        "{runners}; DELETE FROM {TABLE} WHERE schema = {to}; UPDATE {TABLE} l SET schema = {to} FROM pg_namespace n WHERE l.schema = {from} AND n.nspname = {to} AND n.oid = l.oid"
+        "DELETE FROM {TABLE} WHERE schema = {to}; UPDATE {TABLE} l SET schema = {to} FROM pg_namespace n WHERE l.schema = {from} AND n.nspname = {to} AND n.oid = l.oid"
     );
     db.script("postgres:labctl_ledger", sql).await.map(drop)
 }

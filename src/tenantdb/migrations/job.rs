@@ -72,7 +72,7 @@ pub struct Job<'a> {
 pub(super) struct Seen {
     /// What opens the transaction, where that is still to be sent.
     pub(super) opening: Option<String>,
-    /// An expression for the number of the transaction.
+    /// The number of the transaction it was looked in, as SQL has it.
     pub(super) transaction: String,
     pub(super) member: bool,
     /// For whom the schema's tables are guarded.
@@ -80,8 +80,6 @@ pub(super) struct Seen {
     pub(super) applied: Vec<Step>,
     /// The statements that make the ledger, where there is none.
     pub(super) make: Option<String>,
-    /// Nobody's code but that of the stack's files can be in the schema, because tenants share it: the role is simply put in force.
-    pub(super) trusted: bool,
     /// The function that runs what is the tenant's is there.
     pub(super) runner: bool,
     /// Who has rights on whatever the role makes, as SQL has them.

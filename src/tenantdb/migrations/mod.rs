@@ -16,7 +16,7 @@ pub mod central;
 mod job;
 pub mod ledger;
 pub mod own;
-mod runner;
+pub(super) mod runner;
 mod statements;
 
 use std::collections::HashMap;

@@ -20,7 +20,7 @@ pub(super) const RAN: &str = "labctl: ran as its role";
 /// every change of a catalog, its own and others'.
 const BODY: &str = "BEGIN EXECUTE $1; END";
 
-/// As how many uses more of a session a migration counts, for what the calls leave in it. Renewing one costs as much as twenty migrations.
+/// As how many uses more of a session a migration counts, for what the calls leave in it.
 pub(super) const WEAR: u32 = 1;
 
 /// A condition on `pg_proc p`: it is the function of this schema's tenant and does what it should. All are expressions: the schema's name, and
@@ -49,7 +49,7 @@ pub(super) fn making(schema: &Ident, role: &Ident, admin: &Ident, heirs: Option<
 }
 
 /// The statement that drops it.
-pub(super) fn dropping(schema: &Ident) -> String {
+pub(in crate::tenantdb) fn dropping(schema: &Ident) -> String {
     format!("DROP FUNCTION IF EXISTS {SCHEMA}.{schema}(text)")
 }
 
