@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use labctl::engine::fault::Fault;
 use labctl::tenantdb::grants::{self, Parties};
-use labctl::tenantdb::migrations::{File, Library, Step, central, ledger};
+use labctl::tenantdb::migrations::{File, Library, Step, central, own};
 use labctl::tenantdb::quote::Ident;
 use labctl::tenantdb::{connect_group, schemas};
 use plant::Ground;
@@ -58,7 +58,7 @@ async fn seen(ground: &Ground<'_>, n: usize, steps: &[Step], library: &Library) 
     assert!(schemas::find(&mut db, &name, &parties).await?.is_some_and(|f| f.shared && f.strangers.is_empty()));
     let differences = schemas::differences(&grants::find(&mut db, &name, &parties).await?, &grants::wanted(&parties));
     assert_eq!(differences, (Vec::new(), Vec::new()), "{name}");
-    assert_eq!(ledger::find(&mut db, &name).await?.unwrap().applied, steps);
+    assert_eq!(own::find(&mut db, &name).await?.unwrap().applied, steps);
     Ok(())
 }
 

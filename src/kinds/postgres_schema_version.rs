@@ -16,7 +16,7 @@ use crate::engine::kind::{Change, Deletion, Diff, Identity, Kind, Limit, Observe
 use crate::tenantdb::fault::NO_DATABASE;
 use crate::tenantdb::migrations::apply::{self, Job, Ledger};
 use crate::tenantdb::migrations::central::standing;
-use crate::tenantdb::migrations::{Step, central, ledger};
+use crate::tenantdb::migrations::{Step, central, ledger, own};
 use crate::tenantdb::quote::Ident;
 use crate::tenantdb::{Host, comment};
 
@@ -85,11 +85,11 @@ impl Kind for PostgresSchemaVersion {
             Err(e) if e.code == NO_DATABASE => return Ok(Observed::Absent),
             other => other?,
         };
-        let (schema, found) = match ledger::find(&mut db, &schema).await? {
+        let (schema, found) = match own::find(&mut db, &schema).await? {
             Some(found) => (spec.schema.clone(), found),
             None => match ledger::marked(&mut db, &comment::write(target.tags, &[])).await?.as_slice() {
                 [] => return Ok(Observed::Absent),
-                [name] => match ledger::find(&mut db, &Ident::new(name)?).await? {
+                [name] => match own::find(&mut db, &Ident::new(name)?).await? {
                     Some(found) => (name.clone(), found),
                     None => return Ok(Observed::Absent),
                 },
@@ -150,7 +150,7 @@ impl Kind for PostgresSchemaVersion {
             Err(e) if e.code == NO_DATABASE => return Ok(()),
             other => other?,
         };
-        if ledger::find(&mut db, &schema).await?.is_none() {
+        if own::find(&mut db, &schema).await?.is_none() {
             return Ok(());
         }
         ledger::delete(&mut db, &schema, &role).await

@@ -442,6 +442,16 @@ impl Connection {
         self.uses = USES;
     }
 
+    /// Closes it at once.
+    pub(super) fn close(&mut self) {
+        self.link = None;
+    }
+
+    /// Whether it is closed.
+    pub(super) fn is_closed(&self) -> bool {
+        self.link.is_none()
+    }
+
     /// Opens a transaction. It ends with [`Connection::commit`]; dropping the connection before that rolls back.
     ///
     /// # Errors

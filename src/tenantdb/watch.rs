@@ -13,12 +13,9 @@ use std::collections::BTreeMap;
 use sqlx::types::chrono::{DateTime, Utc};
 
 use super::connect::Connection;
-use super::migrations::ledger;
-use super::quote::{Ident, Literal};
+use super::migrations::{Step, own};
+use super::quote::{Literal, list};
 use crate::engine::fault::Fault;
-
-/// Ledgers read by one statement: each takes a place in the lock table until the statement has ended.
-const LEDGERS: usize = 200;
 
 /// A server as it is.
 #[derive(Debug, Clone, Default)]
@@ -143,10 +140,10 @@ pub async fn schemas(db: &mut Connection, version: i32, names: &[String]) -> Res
     } else {
         "NULL::timestamptz"
     };
-    let names: Vec<String> = names.iter().map(|name| Literal::new(name).map(|l| l.to_string())).collect::<Result<_, _>>()?;
     if names.is_empty() {
         return Ok(BTreeMap::new());
     }
+    let names: Vec<Literal> = names.iter().map(|name| Literal::new(name)).collect::<Result<_, _>>()?;
     let sql = format!(
         "WITH held AS (SELECT relation FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND granted AND relation IS NOT NULL \
                        AND database = (SELECT oid FROM pg_database WHERE datname = current_database())), \
@@ -154,38 +151,28 @@ pub async fn schemas(db: &mut Connection, version: i32, names: &[String]) -> Res
          SELECT n.nspname::text, \
                 CASE WHEN bool_or(h.relation IS NOT NULL) THEN NULL \
                      ELSE coalesce(sum(CASE WHEN h.relation IS NULL THEN pg_total_relation_size(c.oid) END), 0)::bigint END, \
-                coalesce(bool_or(c.relname = {ledger} AND c.relkind = 'r' AND NOT c.relrowsecurity AND {typed}), false), \
-                coalesce(bool_or(c.relname = {ledger} AND EXISTS (SELECT FROM pg_attribute a \
-                    WHERE a.attrelid = c.oid AND a.attname = 'baseline' AND a.atttypid = 'bool'::regtype)), false), {scanned} \
+                {scanned} \
          FROM pg_namespace n LEFT JOIN pg_class c ON c.relnamespace = n.oid AND c.relkind IN ('r', 'm', 'S') LEFT JOIN closed h ON h.relation = c.oid \
          WHERE n.nspname = ANY (ARRAY[{names}]) GROUP BY n.nspname",
-        ledger = Literal::new(ledger::TABLE)?,
-        // Whoever owns the table can give a column a type whose cast is a function of its own: `max` would run it with the administrator's rights.
-        typed = "2 = (SELECT count(*) FROM pg_attribute a WHERE a.attrelid = c.oid \
-                 AND (a.attname, a.atttypid) IN (('folder', 'text'::regtype), ('version', 'int4'::regtype)))",
-        names = names.join(", "),
+        names = list(&names),
     );
-    type Row = (String, Option<i64>, bool, bool, Option<DateTime<Utc>>);
+    type Row = (String, Option<i64>, Option<DateTime<Utc>>);
     let rows: Vec<Row> = db.select("postgres:pg_total_relation_size", sql).await?;
-    let ledgers: Vec<(String, bool)> =
-        rows.iter().filter(|(_, bytes, ledger, ..)| *ledger && bytes.is_some()).map(|(name, _, _, marks, _)| (name.clone(), *marks)).collect();
-    let mut all: BTreeMap<String, SchemaUse> =
-        rows.into_iter().map(|(name, bytes, _, _, scanned_at)| (name, SchemaUse { bytes, scanned_at, ..SchemaUse::default() })).collect();
-    for some in ledgers.chunks(LEDGERS) {
-        let read = |(schema, marks): &(String, bool)| -> Result<String, Fault> {
-            let (name, table) = (Literal::new(schema)?, Ident::new(schema)?);
-            // Nothing of a tenant's table is cast: its columns are of the types they were made with. A ledger made by an older labctl has no column `baseline`.
-            let held = if *marks { "max(version) FILTER (WHERE baseline)" } else { "NULL::int" };
-            Ok(format!("SELECT {name}::text AS s, folder, max(version), {held} FROM {table}.{} GROUP BY folder", ledger::TABLE))
-        };
-        let sql = some.iter().map(read).collect::<Result<Vec<_>, _>>()?.join(" UNION ALL ");
-        for (schema, folder, version, held) in db.select::<(String, String, i32, Option<i32>)>("postgres:SELECT", sql).await? {
-            let found = all.entry(schema).or_default();
-            if let Some(held) = held {
-                found.baseline.insert(folder.clone(), u32::try_from(held).unwrap_or(u32::MAX));
-            }
-            found.versions.insert(folder, u32::try_from(version).unwrap_or(u32::MAX));
-        }
+    let ledgers: Vec<&str> = rows.iter().filter(|(_, bytes, _)| bytes.is_some()).map(|(name, ..)| name.as_str()).collect();
+    let mut ledgers = own::read(db, &ledgers).await?;
+    let at = |(name, bytes, scanned_at): Row| {
+        let ledger = ledgers.remove(&name).unwrap_or_default();
+        (name, SchemaUse { bytes, scanned_at, versions: last(&ledger.applied), baseline: last(&ledger.baseline) })
+    };
+    Ok(rows.into_iter().map(at).collect())
+}
+
+/// The last version of each folder.
+fn last(steps: &[Step]) -> BTreeMap<String, u32> {
+    let mut folders = BTreeMap::new();
+    for step in steps {
+        let version = folders.entry(step.folder.clone()).or_default();
+        *version = step.version.max(*version);
     }
-    Ok(all)
+    folders
 }

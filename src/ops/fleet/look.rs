@@ -14,7 +14,7 @@ use crate::ops::{OpError, Site};
 use crate::registry::fleet::FleetMember;
 use crate::tenantdb::Host;
 use crate::tenantdb::migrations::Step;
-use crate::tenantdb::migrations::central::{self, Standing};
+use crate::tenantdb::migrations::central::{self, Standing, standing};
 use crate::tenantdb::migrations::ledger::To;
 use crate::tenantdb::migrations::own;
 
@@ -103,9 +103,9 @@ pub async fn look(site: &Site, members: Vec<FleetMember>, targets: &Targets, own
             }
             let mut theirs = own::read(&mut db, &schemas).await?;
             let by_both = |schema: &&str| {
-                let (standing, said) = (theirs.remove(*schema), central.get(*schema));
-                let adrift = standing.as_ref().is_some_and(|own| own != said.unwrap_or(&Standing::new()));
-                ((*schema).to_owned(), Found { standing, adrift })
+                let (own, said) = (theirs.remove(*schema).map(|ledger| standing(&ledger.applied)), central.get(*schema));
+                let adrift = own.as_ref().is_some_and(|own| own != said.unwrap_or(&Standing::new()));
+                ((*schema).to_owned(), Found { standing: own, adrift })
             };
             Ok::<BTreeMap<_, _>, Fault>(schemas.iter().map(by_both).collect())
         };

@@ -15,7 +15,7 @@ use std::time::Duration;
 use super::job::{CALL, Seen, text};
 pub use super::job::{Job, Ledger, Sealed};
 use super::ledger;
-use super::{Concurrent, Library, Step, baseline, belief, central, runner};
+use super::{Concurrent, Library, Step, baseline, belief, central, own, runner};
 use crate::engine::fault::{Class, Fault, Left};
 use crate::tenantdb::comment;
 use crate::tenantdb::connect::{Connection, Told};
@@ -161,16 +161,18 @@ async fn turn(db: &mut Connection, job: &Job<'_>, seen: Option<Seen>, library: &
         }
         script.push_str(&besides(job, &entries.sql)?);
         if job.shared.is_none() {
-            db.wear(runner::WEAR);
+            if db.version() >= runner::KEEPS {
+                db.wear(1);
+            }
             script.push_str(&runner::after(job.schema, db.prepared(), believed)?);
         } else if seen.member {
-            script.push_str("RESET ROLE; ");
+            script.push_str(&format!("RESET ROLE; {}; ", runner::RESTORE));
         } else {
-            script.push_str(&format!("RESET ROLE; REVOKE {} FROM CURRENT_USER; ", job.role));
+            script.push_str(&format!("RESET ROLE; {}; REVOKE {} FROM CURRENT_USER; ", runner::RESTORE, job.role));
         }
     }
     script.push_str(&central::write(job.schema, job.tenant, &entries.applied, believed)?);
-    script.push_str(&format!("; COMMIT; {}", runner::RESTORE));
+    script.push_str("; COMMIT");
     failpoint!("migration.before_commit", job.tenant);
     send(db, &sent, script).await?;
     failpoint!("migration.committed", job.tenant);
@@ -188,7 +190,7 @@ fn act(db: &Connection, job: &Job<'_>, seen: &Seen) -> Result<String, Fault> {
         return Ok(format!("{grant}SET LOCAL ROLE {role}; SET LOCAL search_path = {}; SET LOCAL row_security = off; ", job.schema));
     }
     let before = match (seen.runner, seen.member) {
-        (false, member) => runner::making(job.schema, role, &Ident::new(db.user())?, seen.heirs.as_deref(), member),
+        (false, member) => runner::making(job.schema, role, &Ident::new(db.user())?, member),
         // A killed run may have left it.
         (true, false) => format!("REVOKE {role} FROM CURRENT_USER; "),
         (true, true) => String::new(),
@@ -255,54 +257,36 @@ async fn send(db: &mut Connection, files: &[(usize, &Step)], script: String) -> 
 
 /// Of the schema `$1` and the role `$2`: transaction, schema, whether there is a ledger, whose it is, whether there is a central one, whether the ledger
 /// is a plain table, whether we are a member of the role (not by what we granted ourselves: that was left by a run that was killed, and is given back),
-/// what the schema's comment says, who by default has rights on the tables and functions the role makes, and whether the runner is there. `$3`: fail
-/// unless the ledger is plain, for it is read next. By OID, and without functions written in SQL: whenever anybody makes a schema, the server plans
-/// it anew.
+/// what the schema's comment says, who by default has rights on the tables the role makes, and whether the runner is there. By
+/// OID, and without functions written in SQL: whenever anybody makes a schema, the server plans it anew.
 static LOOK: LazyLock<String> = LazyLock::new(|| {
-    let runner = runner::is_right("$1::name", "x.role");
+    let (runner, execute) = (runner::is_right("$1::name", "x.role"), runner::EXECUTE);
     format!(
-        "(text, text, boolean) AS SELECT pg_current_xact_id(), x.space, c.oid IS NOT NULL, \
+        "(text, text) AS SELECT pg_current_xact_id(), x.space, c.oid IS NOT NULL, \
          (SELECT description FROM pg_description WHERE objoid = c.oid AND classoid = 'pg_class'::regclass AND objsubid = 0), \
-         to_regclass('labctl_ledger.schemas') IS NOT NULL, \
-         CASE WHEN coalesce(c.relkind = 'r' AND NOT c.relrowsecurity, true) THEN true WHEN $3 THEN ('not plain: ' || c.oid::text)::boolean ELSE false END, \
+         to_regclass('labctl_ledger.schemas') IS NOT NULL AND to_regprocedure('{execute}') IS NOT NULL, \
+         coalesce(c.relkind = 'r' AND NOT c.relrowsecurity, true), \
          pg_has_role(current_user, x.role, 'USAGE') AND CASE WHEN current_setting('server_version_num')::int >= 160000 \
          THEN pg_has_role(current_user, x.role, 'SET') ELSE true END \
          AND NOT EXISTS (SELECT FROM pg_auth_members m WHERE m.roleid = x.role AND m.member = to_regrole(quote_ident(current_user)) AND m.grantor = m.member), \
          (SELECT description FROM pg_description WHERE objoid = x.space AND classoid = 'pg_namespace'::regclass AND objsubid = 0), \
          (SELECT string_agg(DISTINCT CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE a.grantee::regrole::text END, ', ') FROM pg_default_acl d, aclexplode(d.defaclacl) a \
-         WHERE d.defaclrole = x.role AND d.defaclnamespace IN (0, x.space) AND d.defaclobjtype IN ('r', 'f') AND a.grantee <> d.defaclrole), \
+         WHERE d.defaclrole = x.role AND d.defaclnamespace IN (0, x.space) AND d.defaclobjtype = 'r' AND a.grantee <> d.defaclrole), \
          EXISTS (SELECT FROM pg_proc p WHERE {runner}) \
          FROM (SELECT to_regrole(quote_ident($2))::oid AS role, to_regnamespace(quote_ident($1))::oid AS space) x \
          LEFT JOIN pg_class c ON c.relnamespace = x.space AND c.relname = 'labctl_migrations' WHERE x.role IS NOT NULL"
     )
 });
 
-/// Opens the transaction, takes the schema's lock, and looks. A ledger that must be there is read in the same round trip; where that fails,
-/// it is looked more closely why.
+/// Opens the transaction, takes the schema's lock, looks, and reads the ledger.
 async fn begin(db: &mut Connection, job: &Job<'_>) -> Result<Seen, Fault> {
     db.prepare("labctl_look", &LOOK).await?;
-    if matches!(job.ledger, Ledger::Of { .. }) {
-        match open(db, job, true).await {
-            // No ledger, or none that may be read.
-            Err(fault) if matches!(fault.code.as_str(), "42P01" | "22P02") => db.rollback().await?,
-            other => return other,
-        }
-    }
-    open(db, job, false).await
-}
-
-async fn open(db: &mut Connection, job: &Job<'_>, at_once: bool) -> Result<Seen, Fault> {
     let (name, role) = (Literal::new(job.schema.name())?, Literal::new(job.role.name())?);
-    let read = format!("SELECT folder, version, name, checksum FROM {}.{} ORDER BY position", job.schema, ledger::TABLE);
-    let mut script = format!(
+    let script = format!(
         "BEGIN; SET LOCAL lock_timeout = {}; SET LOCAL statement_timeout = '10min'; \
-         SELECT pg_try_advisory_xact_lock(hashtext('labctl:migrate'), hashtext({name})); EXECUTE labctl_look ({name}, {role}, {at_once})",
+         SELECT pg_try_advisory_xact_lock(hashtext('labctl:migrate'), hashtext({name})); EXECUTE labctl_look ({name}, {role})",
         job.lock_timeout.as_millis()
     );
-    if at_once {
-        script.push_str("; ");
-        script.push_str(&read);
-    }
     db.in_transaction(true);
     let answers = db.script("postgres:labctl_migrations", script).await?;
     let first = |n: usize| answers.get(n).and_then(|rows| rows.first()).map(Vec::as_slice);
@@ -321,9 +305,9 @@ async fn open(db: &mut Connection, job: &Job<'_>, at_once: bool) -> Result<Seen,
         db.rollback().await?;
         return Err(Fault::busy(CALL, NO_CENTRAL, "the central ledger is not there yet"));
     }
+    let not_plain = || Fault::refused(CALL, "not_a_ledger", format!("{}.{} is not a plain table, and is not read", job.schema, ledger::TABLE));
     if !holds(plain) {
-        // Reading a view or a policy's table would run its owner's functions with the administrator's rights.
-        return Err(Fault::refused(CALL, "not_a_ledger", format!("{}.{} is not a plain table, and is not read", job.schema, ledger::TABLE)));
+        return Err(not_plain());
     }
     let guard = Guard::read(words.as_deref())?;
     let transaction = Literal::new(transaction)?.to_string();
@@ -348,7 +332,7 @@ async fn open(db: &mut Connection, job: &Job<'_>, at_once: bool) -> Result<Seen,
         }
         Ledger::Make { .. } => {}
     }
-    seen.applied = if at_once { ledger::steps(answers.get(5)) } else { ledger::steps(db.script("postgres:labctl_migrations", read).await?.first()) };
+    seen.applied = own::held(db, &[job.schema.name()]).await?.remove(job.schema.name()).ok_or_else(not_plain)?.applied;
     Ok(seen)
 }
 

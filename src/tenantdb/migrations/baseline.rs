@@ -1,8 +1,8 @@
 //! Whether a schema that was there before labctl is what a stack's migrations make: asked before they are recorded as its baseline.
 //!
 //! In a subtransaction that is undone the migrations are run in a scratch schema, as the migration role, and both schemas are taken stock of.
-//! Each is looked at with itself alone in the search path, so that names within it are written without it and equal things read equal; what of
-//! the schema's own might be called on the way is called with the migration role's rights. Rows are neither compared nor touched.
+//! Each is looked at with itself alone in the search path, so that names within it are written without it and equal things read equal; but what is
+//! asked is planned before that, with PostgreSQL's own functions, so that none of the schema's is called. Rows are neither compared nor touched.
 //!
 //! Not compared: the order of columns, comments, owners and rights (those are mended by taking over), storage parameters, statistics.
 
@@ -95,19 +95,21 @@ async fn compare(db: &mut Connection, schema: &Ident, role: &Ident, steps: &[Ste
             return Err(Fault::unknown(CALL, "left_transaction", format!("{step} ended the transaction or changed the role it ran in")));
         }
     }
-    let made = stock(db, &scratch, role).await?;
-    let is = stock(db, schema, role).await?;
+    let made = stock(db, &scratch).await?;
+    let is = stock(db, schema).await?;
     db.execute(CALL, "ROLLBACK TO SAVEPOINT labctl_baseline; RELEASE SAVEPOINT labctl_baseline".to_owned()).await?;
     Ok(differences(&is, &made))
 }
 
-/// Everything in a schema but the ledger, with its definition.
-async fn stock(db: &mut Connection, schema: &Ident, role: &Ident) -> Result<BTreeMap<Key, String>, Fault> {
-    db.execute("postgres:SET", format!("SET LOCAL ROLE {role}; SET LOCAL search_path = {schema}")).await?;
-    let (name, ledger, policy) = (Literal::new(schema.name())?, Literal::new(ledger::TABLE)?, Literal::new(POLICY)?);
+/// Everything in a schema but the ledger, with its definition. The path in which definitions are written is set by the query itself, when it is run:
+/// what is in it was looked up before, in `pg_catalog`.
+async fn stock(db: &mut Connection, schema: &Ident) -> Result<BTreeMap<Key, String>, Fault> {
+    db.execute("postgres:SET", "RESET ROLE; SET LOCAL search_path = pg_catalog".to_owned()).await?;
+    let (name, path) = (Literal::new(schema.name())?, Literal::new(&schema.to_string())?);
+    let (ledger, policy) = (Literal::new(ledger::TABLE)?, Literal::new(POLICY)?);
     let with = format!(
-        "WITH n AS (SELECT oid FROM pg_catalog.pg_namespace WHERE nspname = {name}), \
-         rel AS (SELECT c.* FROM pg_catalog.pg_class c JOIN n ON n.oid = c.relnamespace WHERE c.relname <> {ledger}), own AS (SELECT {policy}::name AS policy)"
+        "WITH n AS MATERIALIZED (SELECT oid FROM pg_namespace WHERE nspname = {name} AND set_config('search_path', {path}, true) IS NOT NULL), \
+         rel AS (SELECT c.* FROM pg_class c JOIN n ON n.oid = c.relnamespace WHERE c.relname <> {ledger}), own AS (SELECT {policy}::name AS policy)"
     );
     let rows: Vec<(String, String, String, String)> = db.select("postgres:catalogs", format!("{with} {STOCK}")).await?;
     Ok(rows.into_iter().map(|(sort, of, name, text)| ((sort, of, name), text)).collect())

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use super::Step;
+use super::{Step, runner};
 use crate::engine::fault::Fault;
 use crate::tenantdb::connect::Connection;
 use crate::tenantdb::quote::{Ident, Literal};
@@ -70,7 +70,7 @@ pub async fn read(db: &mut Connection, schemas: &[&str]) -> Result<BTreeMap<Stri
     Ok(found)
 }
 
-/// Makes the table, unless it is there.
+/// Makes the table, unless it is there, and the [function](runner::EXECUTE) that runs what belongs to tenants.
 ///
 /// # Errors
 /// Refused (`foreign`) when a schema of that name is somebody else's; else as the statements' faults.
@@ -117,6 +117,8 @@ pub async fn open(db: &mut Connection) -> Result<(), Fault> {
         )
         .await?;
     }
+    // For everybody who is let to it: the schemas' functions, as their owners, and nobody else.
+    db.execute("postgres:CREATE FUNCTION", format!("{}; GRANT EXECUTE ON FUNCTION {} TO PUBLIC", runner::EXECUTING, runner::EXECUTE)).await?;
     db.commit(CALL).await
 }
 

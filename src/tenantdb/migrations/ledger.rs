@@ -1,72 +1,13 @@
 //! The ledger: a table in the schema that says which migrations were applied, written in the transaction that applies them.
 
-use sqlx::types::chrono::{DateTime, Utc};
-
 use super::{Step, central, runner};
 use crate::engine::fault::Fault;
-use crate::tenantdb::connect::{Connection, Rows};
+use crate::tenantdb::connect::Connection;
 use crate::tenantdb::membership::borrow;
 use crate::tenantdb::quote::{Ident, Literal};
 
 /// The ledger's name, in every schema.
 pub const TABLE: &str = "labctl_migrations";
-
-/// A ledger as it is.
-#[derive(Debug, Clone)]
-pub struct Found {
-    /// Its comment.
-    pub comment: Option<String>,
-    /// What was applied, in that order.
-    pub applied: Vec<Step>,
-    /// Those of them that were recorded and not run, because the schema held their work before.
-    pub baseline: Vec<Step>,
-    /// When the last was applied.
-    pub last_at: Option<DateTime<Utc>>,
-}
-
-/// Reads a schema's ledger; `None` where it has none. A view of that name, or a table with policies, is none: reading it would run its owner's
-/// functions with the administrator's rights.
-///
-/// # Errors
-/// As the statements' faults.
-pub async fn find(db: &mut Connection, schema: &Ident) -> Result<Option<Found>, Fault> {
-    let row: Option<(Option<String>, bool)> = db
-        .optional(
-            "postgres:pg_class",
-            sqlx::query_as("SELECT obj_description(c.oid, 'pg_class'), EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attname = 'baseline' AND NOT a.attisdropped) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relname = $2 AND c.relkind = 'r' AND NOT c.relrowsecurity")
-                .bind(schema.name())
-                .bind(TABLE),
-        )
-        .await?;
-    let Some((comment, marks)) = row else { return Ok(None) };
-    // A ledger made by an older labctl has no column `baseline`. Nothing is cast: whoever owns the table could give a column a type whose cast
-    // is a function of its own, which would run with the administrator's rights.
-    let held = if marks { "baseline" } else { "false" };
-    let sql = format!("SELECT folder, version, name, checksum, applied_at, {held} FROM {schema}.{TABLE} ORDER BY position");
-    let rows: Vec<(String, i32, String, String, DateTime<Utc>, bool)> = db.select("postgres:SELECT", sql).await?;
-    let last_at = rows.last().map(|r| r.4);
-    let (mut applied, mut baseline) = (Vec::new(), Vec::new());
-    for (folder, version, name, checksum, _, held) in rows {
-        let step = Step { folder, version: u32::try_from(version).unwrap_or(u32::MAX), name, checksum };
-        if held {
-            baseline.push(step.clone());
-        }
-        applied.push(step);
-    }
-    Ok(Some(Found { comment, applied, baseline, last_at }))
-}
-
-/// What a ledger's rows say: folder, version, name and checksum of each.
-pub(super) fn steps(rows: Option<&Rows>) -> Vec<Step> {
-    let mut found = Vec::new();
-    for row in rows.into_iter().flatten() {
-        if let [Some(folder), Some(version), Some(name), Some(checksum)] = row.as_slice() {
-            let version = version.parse().unwrap_or(u32::MAX);
-            found.push(Step { folder: folder.clone(), version, name: name.clone(), checksum: checksum.clone() });
-        }
-    }
-    found
-}
 
 /// The schemas with a ledger that bears exactly this comment.
 ///

@@ -5,7 +5,7 @@
 //!
 //! * [`ledger`]: the table in each schema that says what was applied to it: the truth.
 //! * [`central`]: one table per database that says how far each schema is: what a whole fleet is asked with one query.
-//! * [`own`]: the ledgers of many schemas, read at once.
+//! * [`own`]: schemas' ledgers, read with none of their owners' code.
 //! * [`apply`]: what is pending, run as the migration role; change, ledger and central ledger in one transaction.
 //! * `baseline`: whether a schema that was there before is what migrations make.
 

@@ -7,42 +7,46 @@
 //! security-definer function`). The function lies in the central ledger's schema under its tenant's schema's name. Tenants' roles have no
 //! right in that schema, so that its owner can neither call nor change it; dropped with all its owner has, it is made again.
 //!
+//! Each schema's function only calls [`execute`](EXECUTE), which is the same for all: a session keeps a plan of whatever a function in PL/pgSQL evaluates, and goes
+//! through all its plans at every change of a catalog, its own and others'. Of a function in SQL it keeps none (up to PostgreSQL 17).
+//!
 //! What such code could leave for later in the transaction or the session is dealt with when it has ended, see [`after`].
 
 use super::central::SCHEMA;
 use crate::engine::fault::Fault;
 use crate::tenantdb::quote::{Ident, Literal};
 
+/// The function that executes its argument, with the rights of whoever calls it. Of another type than the schemas' own, among whose names its own might be.
+pub(super) const EXECUTE: &str = "labctl_ledger.execute(varchar)";
+
+/// The statement that makes it.
+pub(super) const EXECUTING: &str = "CREATE OR REPLACE FUNCTION labctl_ledger.execute(varchar) RETURNS void LANGUAGE plpgsql AS $$BEGIN EXECUTE $1; END$$";
+
 /// What [`call`] answers.
 pub(super) const RAN: &str = "labctl: ran as its role";
 
-/// The function's body. It answers nothing: a session keeps a plan for each expression of each function it has called, and goes through all of them at
-/// every change of a catalog, its own and others'.
-const BODY: &str = "BEGIN EXECUTE $1; END";
-
-/// As how many uses more of a session a migration counts, for what the calls leave in it.
-pub(super) const WEAR: u32 = 1;
+/// From this version on the server keeps plans of functions in SQL, too: each [`call`] counts as one use more of a session.
+pub(super) const KEEPS: u32 = 180_000;
 
 /// A condition on `pg_proc p`: it is the function of this schema's tenant and does what it should. All are expressions: the schema's name, and
 /// the role's OID.
 pub(super) fn is_right(schema: &str, role: &str) -> String {
     format!(
         "p.proname = {schema} AND p.pronamespace = to_regnamespace('{SCHEMA}') AND p.proargtypes = '25'::oidvector AND p.proowner = {role} AND p.prosecdef \
-         AND p.proconfig IS NULL AND p.prosrc = '{BODY}' AND has_function_privilege(p.oid, 'EXECUTE')"
+         AND p.proconfig IS NULL AND p.prosqlbody IS NOT NULL AND has_function_privilege(p.oid, 'EXECUTE')"
     )
 }
 
-/// Statements that make it, within a transaction that nobody else's code has run in yet. `heirs`: the roles, as SQL has them, that have rights on
-/// whatever the role makes. The administrator is a member of the role meanwhile; after it only where it was before, as `member` says.
-pub(super) fn making(schema: &Ident, role: &Ident, admin: &Ident, heirs: Option<&str>, member: bool) -> String {
+/// Statements that make it, within a transaction that nobody else's code has run in yet. It begins as the administrator's, who alone may name what it
+/// calls. The administrator is a member of the role meanwhile; after it only where it was before, as `member` says.
+pub(super) fn making(schema: &Ident, role: &Ident, admin: &Ident, member: bool) -> String {
     let function = format!("{schema}.{schema}(text)");
-    let grant = if member { String::new() } else { format!("GRANT {role} TO CURRENT_USER; ") };
-    let heirs = heirs.map_or_else(String::new, |heirs| format!(", {heirs}"));
-    let revoke = if member { String::new() } else { format!("REVOKE {role} FROM CURRENT_USER; ") };
+    let (grant, revoke) =
+        if member { (String::new(), String::new()) } else { (format!("GRANT {role} TO CURRENT_USER; "), format!("REVOKE {role} FROM CURRENT_USER; ")) };
     // Its schema must be one that the role may create in. Until the commit it is nobody's but ours to see.
     format!(
-        "{}; {grant}SET LOCAL ROLE {role}; CREATE FUNCTION {function} RETURNS void LANGUAGE plpgsql SECURITY DEFINER AS $labctl${BODY}$labctl$; \
-         REVOKE ALL ON FUNCTION {function} FROM PUBLIC{heirs}; GRANT EXECUTE ON FUNCTION {function} TO {admin}; RESET ROLE; \
+        "{}; {grant}CREATE FUNCTION {function} RETURNS void LANGUAGE sql SECURITY DEFINER BEGIN ATOMIC SELECT {SCHEMA}.execute($1::varchar); END; \
+         REVOKE ALL ON FUNCTION {function} FROM PUBLIC; ALTER FUNCTION {function} OWNER TO {role}; GRANT EXECUTE ON FUNCTION {function} TO {admin}; \
          ALTER FUNCTION {function} SET SCHEMA {SCHEMA}; {revoke}",
         dropping(schema)
     )
@@ -81,9 +85,9 @@ pub(super) fn sound(schema: &str) -> String {
     )
 }
 
-/// Statements after the last of a tenant's, before any of ours. From here on only our functions are called. Nothing may be prepared in this
-/// message, and none of those `prepared` be gone; nothing may be put off to the commit: triggers, and cursors that are to outlast it, which are read then. How our own session
-/// is set comes with [`RESTORE`].
+/// Statements after the last of a tenant's, before any of ours. Whatever such code has set is as labctl began the session, from here on and after the
+/// commit: only PostgreSQL's own functions are called. Nothing may be prepared in this message, and none of those `prepared` be gone; nothing may
+/// be put off to the commit: triggers, and cursors that are to outlast it, which are read then.
 ///
 /// # Errors
 /// Refused when the schema's name cannot be a text.
@@ -92,7 +96,7 @@ pub(super) fn after(schema: &Ident, prepared: &[&str], is_prepared: bool) -> Res
     let sound = if is_prepared { format!("EXECUTE {SOUND} ({name})") } else { sound(&name.to_string()) };
     let (count, names) = (prepared.len(), Literal::new(&format!("{{{}}}", prepared.join(",")))?);
     Ok(format!(
-        "SET LOCAL search_path = pg_catalog; CLOSE ALL; \
+        "{RESTORE}; CLOSE ALL; \
          SELECT CASE WHEN count(*) FILTER (WHERE prepare_time >= statement_timestamp()) > 0 OR count(*) FILTER (WHERE name = ANY ({names})) <> {count} \
          THEN concat('{PREPARED}', current_user)::integer ELSE 0 END FROM pg_prepared_statement(); {sound}; "
     ))
@@ -101,5 +105,5 @@ pub(super) fn after(schema: &Ident, prepared: &[&str], is_prepared: bool) -> Res
 /// The name [`sound`] is prepared by.
 pub(super) const SOUND: &str = "labctl_sound";
 
-/// Whatever a tenant's code has set for the session is as labctl began it. After the commit.
+/// Whatever anybody has set, for the transaction or the session, is as labctl began it.
 pub(super) const RESTORE: &str = "RESET ALL";

@@ -29,6 +29,7 @@ use super::connect::Connection;
 use super::membership::borrow;
 use super::migrations::apply::{self, Done, Job, Ledger};
 use super::migrations::ledger::{self, To};
+use super::migrations::own;
 use super::migrations::{Library, Step};
 use super::quote::{Ident, Literal};
 use super::{comment, connect_group, rls};
@@ -126,7 +127,7 @@ pub async fn find(db: &mut Connection, shared: &Shared) -> Result<Option<Found>,
         let message = format!("there is a schema {} already, and it is not the system of the stack `{}`: {whose}", names.schema, shared.stack);
         return Err(Fault::refused(CALL, "foreign", message).hint("rename or drop that schema, or give the stack another `product`"));
     }
-    let ledger = ledger::find(db, &names.schema).await?;
+    let ledger = own::find(db, &names.schema).await?;
     Ok(Some(Found { has_ledger: ledger.is_some(), applied: ledger.map(|l| l.applied).unwrap_or_default() }))
 }
 

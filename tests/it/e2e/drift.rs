@@ -129,8 +129,10 @@ async fn looking_for_drift_writes_nothing_anywhere() {
         .filter_map(|l| l.split_once(": ").map(|(_, sql)| sql.trim_start()))
         .collect();
     // `WITH` could write, were the sessions not read-only: see `tenant_databases::drift::what_only_looks_cannot_write`.
-    let verbs = ["SET", "SELECT", "WITH"];
-    let writing: Vec<_> = statements.iter().filter(|s| !verbs.iter().any(|v| s.starts_with(v))).collect();
+    let verbs = ["SET", "SELECT", "WITH", "BEGIN", "ROLLBACK"];
+    // A ledger is read so: nobody who reads or writes waits for it.
+    let reads = |s: &str| (s.starts_with("LOCK TABLE") && s.contains("IN ACCESS SHARE MODE; SELECT")) || (s.starts_with("COPY") && s.contains("TO STDOUT"));
+    let writing: Vec<_> = statements.iter().filter(|s| !verbs.iter().any(|v| s.starts_with(v)) && !reads(s)).collect();
     assert!(statements.len() > 5 && writing.is_empty(), "{writing:?} of {statements:?}");
 }
 

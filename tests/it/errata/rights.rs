@@ -49,8 +49,11 @@ async fn nobody_makes_schemas_by_a_function_of_the_administrators() {
 
     run(&mut seed, "DROP SCHEMA of_a_stranger, trap CASCADE; DROP FUNCTION public.create_tenant_schema").await.unwrap();
     place.tenant("e_definer_a").await;
-    let definers = "SELECT proname::text FROM pg_proc WHERE prosecdef AND pronamespace NOT IN ('pg_catalog'::regnamespace, 'information_schema'::regnamespace)";
-    assert_eq!(texts(&mut seed, definers).await, [""; 0], "there is no function that runs as somebody else");
+    let definers = "SELECT concat_ws(' ', oid::regprocedure, 'as', proowner::regrole, proacl) FROM pg_proc \
+                    WHERE prosecdef AND pronamespace NOT IN ('pg_catalog'::regnamespace, 'information_schema'::regnamespace)";
+    let runner =
+        "labctl_ledger.e_definer_a_schema(text) as e_definer_a_migrate {e_definer_a_migrate=X/e_definer_a_migrate,e_definer_admin=X/e_definer_a_migrate}";
+    assert_eq!(texts(&mut seed, definers).await, [runner], "the one function that runs as somebody else runs as the tenant, for the administrator alone");
     let of_everybody = "SELECT p.oid::regprocedure::text FROM pg_proc p, aclexplode(coalesce(proacl, acldefault('f', proowner))) a \
                         WHERE pronamespace = 'e_definer_a_schema'::regnamespace AND a.grantee = 0";
     assert_eq!(texts(&mut seed, of_everybody).await, [""; 0], "nor one for everybody");

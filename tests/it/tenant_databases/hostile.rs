@@ -3,6 +3,8 @@
 
 use labctl::engine::fault::{Class, Fault};
 use labctl::tenantdb::migrations::apply::Done;
+use labctl::tenantdb::migrations::own;
+use labctl::tenantdb::watch;
 
 use super::ground::{Ground, LEDGER};
 use super::server::run;
@@ -101,6 +103,97 @@ async fn code_left_in_a_schema_never_runs_as_the_administrator() {
     nothing_was_stolen(&mut ground, "a statement of ours was replaced").await;
 }
 
+/// As the migration role: a function that writes down who called it, whoever that is, as one that only ever answers the same.
+const TELLING: &str = "CREATE TABLE calls (who text); GRANT INSERT ON calls TO PUBLIC; GRANT USAGE ON SCHEMA T_schema TO PUBLIC; \
+    CREATE FUNCTION tell(int) RETURNS int LANGUAGE plpgsql AS $$ BEGIN INSERT INTO T_schema.calls VALUES (current_user); RETURN 1; END $$; \
+    CREATE FUNCTION same(int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN PERFORM T_schema.tell(1); RETURN 1; END $$; \
+    GRANT EXECUTE ON FUNCTION tell(int), same(int) TO PUBLIC";
+
+const CALLED: &str = "SELECT DISTINCT who FROM T_schema.calls WHERE who <> 'T_migrate'";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reading_a_ledger_calls_nothing_of_its_owners() {
+    let mut ground = Ground::new("reading").await;
+    let steps = ground.steps.clone();
+    let schema = ground.ident("schema");
+    plant(&ground, &TELLING.replace("T_", "reading_")).await;
+    let index = "CREATE INDEX told ON labctl_migrations (position) WHERE same(1) = 1";
+    plant(&ground, index).await;
+    // The trap is one: whoever asks, even for the plan alone, has called it.
+    ground.run("EXPLAIN SELECT FROM T_schema.labctl_migrations").await;
+    assert_eq!(ground.texts(CALLED).await, ["postgres"]);
+    ground.run("DELETE FROM T_schema.calls").await;
+
+    let mut admin = ground.admin().await;
+    let found = own::find(&mut admin, &schema).await.unwrap().unwrap();
+    assert_eq!((found.applied.as_slice(), found.last_at.is_some()), (&steps[..2], true));
+    assert_eq!(own::read(&mut admin, &["reading_schema", "nowhere"]).await.unwrap()["reading_schema"].applied, steps[..2]);
+    let health = watch::schemas(&mut admin, 150_000, &["reading_schema".to_owned()]).await.unwrap();
+    assert_eq!(health["reading_schema"].versions, [("tenant".to_owned(), 2)].into());
+    assert_eq!(ground.migrate_by(&mut admin, 3, None).await.unwrap().after.len(), 3);
+    assert_eq!(ground.migrate(4, &steps[..3]).await.unwrap().after.len(), 4);
+    assert_eq!(ground.texts(CALLED).await, [""; 0]);
+
+    // A view that comes and goes: it is never what was looked at before.
+    plant(&ground, "DROP INDEX told").await;
+    let view = "ALTER TABLE labctl_migrations RENAME TO kept; CREATE VIEW labctl_migrations AS SELECT *, tell(1) FROM kept; GRANT SELECT ON labctl_migrations TO PUBLIC";
+    let table = "DROP VIEW labctl_migrations; ALTER TABLE kept RENAME TO labctl_migrations";
+    let (mut seen, mut missed) = (0, 0);
+    let done = std::sync::atomic::AtomicBool::new(false);
+    let swap = async {
+        while !done.load(std::sync::atomic::Ordering::Relaxed) {
+            plant(&ground, &format!("BEGIN; {view}; COMMIT; BEGIN; {table}; COMMIT")).await;
+        }
+    };
+    let mut reader = ground.admin().await;
+    let read = async {
+        for _ in 0..300 {
+            let found = own::read(&mut reader, &["reading_schema"]).await.unwrap();
+            *if found.is_empty() { &mut missed } else { &mut seen } += 1;
+            if let Ok(Some(found)) = own::find(&mut reader, &schema).await {
+                assert_eq!(found.applied.len(), 4);
+            }
+        }
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+    };
+    tokio::join!(swap, read);
+    assert!(seen > 0, "{seen} {missed}");
+    assert_eq!(ground.texts(CALLED).await, [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ledger_that_is_none_of_labctls_is_refused_and_in_nobodys_way() {
+    let mut ground = Ground::new("unread").await;
+    let (steps, schema) = (ground.steps.clone(), ground.ident("schema"));
+    let ways = [
+        ("42501", "REVOKE SELECT ON labctl_migrations FROM unread_server_admin", "GRANT SELECT ON labctl_migrations TO unread_server_admin"),
+        (
+            "not_a_ledger",
+            "ALTER TABLE labctl_migrations ALTER version TYPE text USING 'V' || version",
+            "ALTER TABLE labctl_migrations ALTER version TYPE int USING position",
+        ),
+        (
+            "not_a_ledger",
+            // A few kilobytes in the table.
+            "INSERT INTO labctl_migrations (position, folder, version, name, checksum) VALUES (99, 'z', 1, repeat('x', 5400000), repeat('0', 64))",
+            "DELETE FROM labctl_migrations WHERE position = 99",
+        ),
+        ("not_a_ledger", "ALTER TABLE labctl_migrations RENAME folder TO directory", "ALTER TABLE labctl_migrations RENAME directory TO folder"),
+    ];
+    plant(&ground, "ALTER TABLE labctl_migrations DROP CONSTRAINT labctl_migrations_version_check").await;
+    for (code, meddle, mend) in ways {
+        plant(&ground, meddle).await;
+        let mut admin = ground.admin().await;
+        let fault = own::find(&mut admin, &schema).await.unwrap_err();
+        assert_eq!((fault.class, fault.code.as_str()), (Class::Refused, code), "{meddle}: {fault}");
+        assert!(own::read(&mut admin, &["unread_schema"]).await.unwrap().is_empty(), "{meddle}");
+        refused(ground.migrate_by(&mut admin, 3, None).await, code, meddle);
+        plant(&ground, mend).await;
+    }
+    assert_eq!(ground.migrate(3, &steps[..2]).await.unwrap().after.len(), 3);
+    assert_eq!(ground.texts(LEDGER).await, ["1 V1", "2 V2", "3 V3"]);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn settings_that_code_in_a_schema_leaves_do_not_outlast_it() {
     let mut ground = Ground::new("settled").await;
@@ -147,12 +240,13 @@ async fn what_runs_a_tenants_statements_is_the_administrators_alone_to_call_and_
     let mut ground = Ground::new("runner").await;
     let steps = ground.steps.clone();
     let function = "labctl_ledger.runner_schema(text)";
-    let whose = "SELECT concat_ws(' ', p.oid::regprocedure, p.proowner::regrole, p.prosecdef, p.proacl) FROM pg_proc p WHERE pronamespace = 'labctl_ledger'::regnamespace";
+    let whose = "SELECT concat_ws(' ', p.oid::regprocedure, p.proowner::regrole, p.prosecdef, p.proacl) FROM pg_proc p WHERE pronamespace = 'labctl_ledger'::regnamespace AND prosecdef";
     let made = format!("{function} runner_migrate t {{runner_migrate=X/runner_migrate,runner_server_admin=X/runner_migrate}}");
     assert_eq!(ground.texts(whose).await, std::slice::from_ref(&made));
     for part in ["migrate", "app"] {
         let mut login = ground.server.login(&format!("runner_{part}"), &password("runner", part), &ground.server.shared).await.unwrap();
         for sql in [
+            "SELECT labctl_ledger.execute('SELECT 1'::varchar)",
             "SELECT labctl_ledger.runner_schema('SELECT 1')",
             "ALTER FUNCTION labctl_ledger.runner_schema(text) SECURITY INVOKER",
             "ALTER FUNCTION labctl_ledger.runner_schema(text) RENAME TO other",

@@ -151,7 +151,14 @@ pub const HOLES: &[(&str, Open)] = &[
     ("rename_role", Superuser),
     ("drop_role", Superuser),
     ("drop_owned", Member("{b}_migrate")),
-    ("reassign_owned", Member("{b}_migrate")),
+    // One of the things the neighbour owns is in the central ledger's schema: whoever takes it must be let in there, too.
+    (
+        "reassign_owned",
+        With(
+            "GRANT {b}_migrate TO {me}; GRANT CREATE ON SCHEMA labctl_ledger TO {me}",
+            "REVOKE CREATE ON SCHEMA labctl_ledger FROM {me}; REVOKE {b}_migrate FROM {me}",
+        ),
+    ),
     ("default_privileges", Member("{b}_migrate")),
     ("comment_role", Superuser),
     ("terminate_session", Member("pg_signal_backend")),
