@@ -15,6 +15,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use futures_util::future::try_join_all;
 use labctl::engine::fault::Fault;
 use labctl::tenantdb::grants::{self, Parties};
 use labctl::tenantdb::migrations::{File, Library, Step, central, own};
@@ -73,16 +74,17 @@ enum Maker {
 const MAKERS: [Maker; 4] = [Maker::Floor("flooring", 4), Maker::Floor("floored", 8), Maker::Labctl, Maker::Seen];
 
 /// What is used up by all rounds of one party.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Default)]
 struct Used {
-    took: Duration,
+    /// By each round.
+    took: Vec<Duration>,
     cpu: Duration,
     server: Duration,
 }
 
 /// Creating is measured in rounds of so many schemas each, and every other round in the opposite order: what the growing catalogs cost, and what
-/// the server does beside, falls on all alike.
-const ROUND: usize = 25;
+/// the server does beside, falls on all alike. As many for each of 8 connections.
+const ROUND: usize = 40;
 
 /// Schemas of this range by everybody in turn: the floor by bare connections, labctl by its own functions in this process.
 async fn creating(world: &World, what: &'static str, range: Range<usize>, steps: &[Step], library: &Library, report: &mut Report) {
@@ -91,7 +93,11 @@ async fn creating(world: &World, what: &'static str, range: Range<usize>, steps:
     let apart = World::databases();
     let looking = Ground { databases: &apart, ..world.ground() };
     let mut hands = [floor::Hands::open(world, 4).await, floor::Hands::open(world, 8).await];
-    let mut used = [Used::default(); MAKERS.len()];
+    let mut used = vec![Used::default(); MAKERS.len()];
+    // All have their connections from the beginning.
+    for databases in [ground.databases, &apart] {
+        try_join_all((0..8).map(|_| databases.connect(ground.admin))).await.unwrap();
+    }
     for (round, from) in range.clone().step_by(ROUND).enumerate() {
         let part = from..from + ROUND;
         let mut order: Vec<usize> = (0..MAKERS.len()).collect();
@@ -105,13 +111,15 @@ async fn creating(world: &World, what: &'static str, range: Range<usize>, steps:
                 Maker::Labctl => ground.many(part.clone(), 8, async |n| ground.schema("bench", n, steps, library).await).await.unwrap(),
                 Maker::Seen => looking.many(part.clone(), 8, async |n| seen(&looking, n, steps, library).await).await.unwrap(),
             }
-            used[n].took += began.elapsed();
+            used[n].took.push(began.elapsed());
             used[n].cpu += run::own_cpu() - cpu;
             used[n].server += world.server_cpu() - server;
         }
     }
     let mut best = 0.0_f64;
     for (maker, Used { took, cpu, server }) in MAKERS.into_iter().zip(used) {
+        let rounds = u32::try_from(took.len()).unwrap();
+        let took = median(took) * rounds;
         let line = match maker {
             Maker::Floor(_, hands) => Line::floor(what, range.len(), hands, took),
             Maker::Labctl => Line::by_name(what, range.len(), "labctl, 8 connections", took).against(best).burning(cpu),

@@ -183,7 +183,7 @@ impl World {
         sqlx::raw_sql("ANALYZE labctl_ledger.schemas").execute(&mut db).await.unwrap();
     }
 
-    /// The ledgers that pretended schemas lack, so that they can be migrated.
+    /// What pretended schemas lack, so that they can be migrated: the ledger, and the function that runs what is theirs.
     pub async fn ledgers(&self, tag: &str, range: Range<usize>, steps: &[Step]) {
         let mut db = self.superuser("shared").await;
         for n in range {
@@ -198,7 +198,10 @@ impl World {
                      name text NOT NULL, checksum text NOT NULL CHECK (checksum ~ '^[0-9a-f]{{64}}$'), applied_at timestamptz NOT NULL DEFAULT clock_timestamp(),
                      baseline boolean NOT NULL DEFAULT false, UNIQUE (folder, version));
                  INSERT INTO {name}.labctl_migrations VALUES {}; COMMENT ON TABLE {name}.labctl_migrations IS '{comment}';
-                 ALTER TABLE {name}.labctl_migrations OWNER TO {migrate}; GRANT SELECT ON {name}.labctl_migrations TO labctl_admin; COMMIT",
+                 ALTER TABLE {name}.labctl_migrations OWNER TO {migrate}; GRANT SELECT ON {name}.labctl_migrations TO labctl_admin;
+                 CREATE FUNCTION labctl_ledger.{name}(text) RETURNS void LANGUAGE sql SECURITY DEFINER BEGIN ATOMIC SELECT labctl_ledger.execute($1::varchar); END;
+                 REVOKE ALL ON FUNCTION labctl_ledger.{name}(text) FROM PUBLIC; ALTER FUNCTION labctl_ledger.{name}(text) OWNER TO {migrate};
+                 GRANT EXECUTE ON FUNCTION labctl_ledger.{name}(text) TO labctl_admin; COMMIT",
                 rows.join(", ")
             );
             sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut db).await.unwrap();

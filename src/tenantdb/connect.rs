@@ -352,13 +352,13 @@ impl Connection {
         Ok(all)
     }
 
-    /// Runs statements whose answers are of no interest, but for how often one of them was `mark`: also when a later one fails. Of an error that
+    /// Runs statements whose answers are of no interest, but for how often one of them was `mark`, or NULL: also when a later one fails. Of an error that
     /// the server sees in the text itself, its place comes with it.
-    pub(super) async fn counting(&mut self, call: &str, sql: String, mark: &str) -> Result<(), Told> {
+    pub(super) async fn counting(&mut self, call: &str, sql: String, mark: Option<&str>) -> Result<(), Told> {
         let mut marks = 0;
         let read = |row: Option<&PgRow>| {
-            let is_mark = |row: &&PgRow| row.len() == 1 && row.try_get_raw(0).is_ok_and(|value| value.as_str().is_ok_and(|text| text == mark));
-            marks += usize::from(row.filter(is_mark).is_some());
+            let Some(row) = row.filter(|row| row.len() == 1) else { return Ok(()) };
+            marks += usize::from(texts(row)?.first().is_some_and(|value| value.as_deref() == mark));
             Ok(())
         };
         let done = self.answers(call, sql, read).await;

@@ -8,6 +8,7 @@
 //! A database of a tenant's own has no such role: its few logins have the right themselves.
 
 use super::connect::Connection;
+use super::migrations::runner;
 use super::quote::{Ident, Literal};
 use crate::engine::fault::Fault;
 
@@ -36,6 +37,8 @@ pub(super) struct Look {
     pub(super) shared: bool,
     /// Whether the role is there, and has the right.
     ready: bool,
+    /// Whether the central ledger's [function](runner::EXECUTE) is there.
+    pub(super) runs: bool,
     /// Those of the roles asked about that the administrator is no member of.
     pub(super) lacking: Vec<Ident>,
 }
@@ -49,15 +52,16 @@ pub(super) async fn look(db: &mut Connection, database: &Ident, roles: &[&Ident]
     let query = sqlx::query_as(
         "SELECT d.datdba <> coalesce(to_regrole(quote_ident($1))::oid, 0), \
          EXISTS (SELECT FROM aclexplode(d.datacl) a WHERE a.grantee = to_regrole(quote_ident($2))::oid AND a.privilege_type = 'CONNECT'), \
+         to_regprocedure($4) IS NOT NULL, \
          ARRAY(SELECT r FROM unnest($3) r WHERE NOT (pg_has_role(current_user, to_regrole(quote_ident(r))::oid, 'USAGE') \
          AND CASE WHEN current_setting('server_version_num')::int >= 160000 THEN pg_has_role(current_user, to_regrole(quote_ident(r))::oid, 'SET') ELSE true END) \
          ORDER BY r) \
          FROM pg_database d WHERE d.datname = current_database()",
     );
-    let query = query.bind(owner).bind(format!("{PREFIX}{}", database.name())).bind(names);
-    let row: Option<(bool, bool, Vec<String>)> = db.optional("postgres:pg_database", query).await?;
-    let (shared, ready, lacking) = row.ok_or_else(|| Fault::refused("postgres:pg_database", "unexpected_answer", "the catalogs gave no row"))?;
-    Ok(Look { shared, ready, lacking: lacking.iter().map(|n| Ident::new(n)).collect::<Result<_, _>>()? })
+    let query = query.bind(owner).bind(format!("{PREFIX}{}", database.name())).bind(names).bind(runner::EXECUTE);
+    let row: Option<(bool, bool, bool, Vec<String>)> = db.optional("postgres:pg_database", query).await?;
+    let (shared, ready, runs, lacking) = row.ok_or_else(|| Fault::refused("postgres:pg_database", "unexpected_answer", "the catalogs gave no row"))?;
+    Ok(Look { shared, ready, runs, lacking: lacking.iter().map(|n| Ident::new(n)).collect::<Result<_, _>>()? })
 }
 
 impl Look {

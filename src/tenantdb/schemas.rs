@@ -104,6 +104,10 @@ pub async fn create(db: &mut Connection, schema: &Ident, database: &Ident, parti
         let granted = grants::find(db, schema, &parties).await?;
         apply(db, schema, database, &parties, granted).await?;
     }
+    if look.runs {
+        // While the administrator is a member of the role: the first migration would find none, and become one for it.
+        script.push(runner::making(schema, &parties.migration, &Ident::new(db.user())?));
+    }
     if !look.lacking.is_empty() {
         script.push(format!("REVOKE {} FROM CURRENT_USER", list(&look.lacking)));
     }

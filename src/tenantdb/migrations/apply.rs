@@ -101,13 +101,11 @@ async fn turn(db: &mut Connection, job: &Job<'_>, seen: Option<Seen>, library: &
         None => begin(db, job).await?,
     };
     before.get_or_insert_with(|| seen.applied.clone());
-    let mut entries = Entries::after(job, &seen);
+    let mut entries = Entries::after(&seen);
     // What is sent at the end, or when it has to be looked in between.
     let mut script = String::new();
     let mut opened = false;
-    let opening = seen.opening.take();
-    let believed = opening.is_some();
-    if let Some(opening) = opening {
+    if let Some(opening) = seen.opening.take() {
         opened = true;
         db.in_transaction(true);
         script = format!("{opening}; SET LOCAL search_path = {}; ", job.schema);
@@ -117,7 +115,7 @@ async fn turn(db: &mut Connection, job: &Job<'_>, seen: Option<Seen>, library: &
         opened = true;
         script = format!("{}{}", act(db, job, &seen)?, besides(job, &make)?);
         if let Ledger::Make { baseline: held @ [_, ..], .. } = job.ledger {
-            send(db, &[], std::mem::take(&mut script)).await?;
+            send(db, job, &[], std::mem::take(&mut script)).await?;
             compare(db, job, held, library).await?;
             held.iter().try_for_each(|step| entries.add(step, true))?;
             script = format!("SET LOCAL search_path = {}; ", job.schema);
@@ -126,6 +124,8 @@ async fn turn(db: &mut Connection, job: &Job<'_>, seen: Option<Seen>, library: &
     let so_far = entries.applied.clone();
     let todo = ledger::pending(&so_far, job.wanted, job.to).map_err(|wrong| Fault::refused(CALL, "history", wrong).hint(UNCHANGED))?;
     let (mut sent, mut next): (Vec<(usize, &Step)>, Option<Step>) = (Vec::new(), None);
+    // The last file, to which what is ours to say in the tenant's name is added.
+    let mut last = String::new();
     for step in todo {
         let file = text(library, step)?;
         if file.concurrent.is_some() {
@@ -135,13 +135,16 @@ async fn turn(db: &mut Connection, job: &Job<'_>, seen: Option<Seen>, library: &
         if !std::mem::replace(&mut opened, true) {
             script = act(db, job, &seen)?;
         }
+        if !last.is_empty() {
+            script.push_str(&ran(job, &last)?);
+        }
         sent.push((script.chars().count() + 1, step));
         if job.shared.is_some() {
             // A last line may be a comment.
             script.push_str(&file.sql);
             script.push_str(&kept(job, &seen)?);
         } else {
-            script.push_str(&format!("SELECT {};\n", runner::call(job.schema, &file.sql)?));
+            last = format!("{}\n;", file.sql);
         }
         entries.add(step, false)?;
     }
@@ -151,30 +154,33 @@ async fn turn(db: &mut Connection, job: &Job<'_>, seen: Option<Seen>, library: &
     }
     let some = !sent.is_empty();
     if let Some(shared) = job.shared.filter(|_| some) {
-        send(db, &std::mem::take(&mut sent), std::mem::take(&mut script)).await?;
+        send(db, job, &std::mem::take(&mut sent), std::mem::take(&mut script)).await?;
         shared.seal(db).await?;
     }
     if opened {
         // What these files have made is guarded before anybody sees it.
         if let Some(guard) = seen.guard.as_ref().filter(|_| some) {
-            script.push_str(&besides(job, &guard.close(job.schema, true)?)?);
+            last.push_str(&guard.close(job.schema, true)?);
+            last.push_str("; ");
         }
-        script.push_str(&besides(job, &entries.sql)?);
+        last.push_str(&entries.sql(job.schema));
         if job.shared.is_none() {
             if db.version() >= runner::KEEPS {
                 db.wear(1);
             }
-            script.push_str(&runner::after(job.schema, db.prepared(), believed)?);
-        } else if seen.member {
-            script.push_str(&format!("RESET ROLE; {}; ", runner::RESTORE));
+            if !last.is_empty() {
+                script.push_str(&ran(job, &last)?);
+            }
+            script.push_str(&runner::after(job.schema, db.prepared())?);
         } else {
-            script.push_str(&format!("RESET ROLE; {}; REVOKE {} FROM CURRENT_USER; ", runner::RESTORE, job.role));
+            let back = if seen.member { String::new() } else { format!("REVOKE {} FROM CURRENT_USER; ", job.role) };
+            script.push_str(&format!("{last}; RESET ROLE; {}; {back}", runner::RESTORE));
         }
     }
-    script.push_str(&central::write(job.schema, job.tenant, &entries.applied, believed)?);
+    script.push_str(&central::write(job.schema, job.tenant, &entries.applied, db.prepared())?);
     script.push_str("; COMMIT");
     failpoint!("migration.before_commit", job.tenant);
-    send(db, &sent, script).await?;
+    send(db, job, &sent, script).await?;
     failpoint!("migration.committed", job.tenant);
     db.in_transaction(false);
     Ok(next.map_or(Turn::Done(entries.applied), Turn::Alone))
@@ -190,12 +196,19 @@ fn act(db: &Connection, job: &Job<'_>, seen: &Seen) -> Result<String, Fault> {
         return Ok(format!("{grant}SET LOCAL ROLE {role}; SET LOCAL search_path = {}; SET LOCAL row_security = off; ", job.schema));
     }
     let before = match (seen.runner, seen.member) {
-        (false, member) => runner::making(job.schema, role, &Ident::new(db.user())?, member),
-        // A killed run may have left it.
-        (true, false) => format!("REVOKE {role} FROM CURRENT_USER; "),
-        (true, true) => String::new(),
+        (false, true) => format!("{}; ", runner::making(job.schema, role, &Ident::new(db.user())?)),
+        (false, false) => {
+            format!("GRANT {role} TO CURRENT_USER; {}; REVOKE {role} FROM CURRENT_USER; ", runner::making(job.schema, role, &Ident::new(db.user())?))
+        }
+        (true, _) if seen.left => format!("REVOKE {role} FROM CURRENT_USER; "),
+        (true, _) => String::new(),
     };
     Ok(format!("{before}SET LOCAL search_path = {}; ", job.schema))
+}
+
+/// A file that the migration role runs.
+fn ran(job: &Job<'_>, sql: &str) -> Result<String, Fault> {
+    Ok(format!("SELECT {};\n", runner::call(job.schema, sql)?))
 }
 
 /// Statements of ours that the migration role runs. Their end is not counted.
@@ -214,23 +227,26 @@ async fn compare(db: &mut Connection, job: &Job<'_>, held: &[Step], library: &Li
 /// `SET ROLE` are refused when they are read; what a procedure may do cannot be seen there.
 const LEFT: &str = "labctl: left the transaction or the role";
 
+/// What [`kept`] answers.
+const KEPT: &str = "labctl: kept";
+
 /// A statement after a file about what tenants share that fails if the file has ended the transaction or changed the role: what comes after it is not
 /// run then. Names are qualified, because the schema's own come first where they fit better.
 fn kept(job: &Job<'_>, seen: &Seen) -> Result<String, Fault> {
     Ok(format!(
         "\n;SELECT CASE WHEN pg_catalog.pg_current_xact_id()::text OPERATOR(pg_catalog.=) {} AND current_user::text OPERATOR(pg_catalog.=) {} \
-         THEN '{}' ELSE pg_catalog.concat('{LEFT}', current_user)::integer::text END;\n",
+         THEN '{KEPT}' ELSE pg_catalog.concat('{LEFT}', current_user)::integer::text END;\n",
         seen.transaction,
-        Literal::new(job.role.name())?,
-        runner::RAN
+        Literal::new(job.role.name())?
     ))
 }
 
 /// Sends what holds these files, each answered when it has ended, and with the character it begins at. A fault names the file it is about: the one
 /// in whose text the server sees it (it reads all of a message before it runs any of it), else the one after the last that has ended. What
 /// fails after all of them, as a constraint that waits for the commit, is the last one's.
-async fn send(db: &mut Connection, files: &[(usize, &Step)], script: String) -> Result<(), Fault> {
-    let Err(Told { fault, marks, at }) = db.counting(CALL, script, runner::RAN).await else { return Ok(()) };
+async fn send(db: &mut Connection, job: &Job<'_>, files: &[(usize, &Step)], script: String) -> Result<(), Fault> {
+    let mark = job.shared.map(|_| KEPT);
+    let Err(Told { fault, marks, at }) = db.counting(CALL, script, mark).await else { return Ok(()) };
     let seen = at.and_then(|at| files.iter().rfind(|(begin, _)| *begin <= at));
     Err(match (seen.or(files.get(marks)).or(files.last()), files) {
         (Some((_, step)), _) if fault.message.contains(LEFT) => {
@@ -256,7 +272,7 @@ async fn send(db: &mut Connection, files: &[(usize, &Step)], script: String) -> 
 }
 
 /// Of the schema `$1` and the role `$2`: transaction, schema, whether there is a ledger, whose it is, whether there is a central one, whether the ledger
-/// is a plain table, whether we are a member of the role (not by what we granted ourselves: that was left by a run that was killed, and is given back),
+/// is a plain table, whether we are a member of the role, and whether by what we granted ourselves: that was left by a run that was killed, and is given back;
 /// what the schema's comment says, who by default has rights on the tables the role makes, and whether the runner is there. By
 /// OID, and without functions written in SQL: whenever anybody makes a schema, the server plans it anew.
 static LOOK: LazyLock<String> = LazyLock::new(|| {
@@ -268,19 +284,22 @@ static LOOK: LazyLock<String> = LazyLock::new(|| {
          coalesce(c.relkind = 'r' AND NOT c.relrowsecurity, true), \
          pg_has_role(current_user, x.role, 'USAGE') AND CASE WHEN current_setting('server_version_num')::int >= 160000 \
          THEN pg_has_role(current_user, x.role, 'SET') ELSE true END \
-         AND NOT EXISTS (SELECT FROM pg_auth_members m WHERE m.roleid = x.role AND m.member = to_regrole(quote_ident(current_user)) AND m.grantor = m.member), \
+         AND m.roleid IS NULL, m.roleid IS NOT NULL, \
          (SELECT description FROM pg_description WHERE objoid = x.space AND classoid = 'pg_namespace'::regclass AND objsubid = 0), \
          (SELECT string_agg(DISTINCT CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE a.grantee::regrole::text END, ', ') FROM pg_default_acl d, aclexplode(d.defaclacl) a \
          WHERE d.defaclrole = x.role AND d.defaclnamespace IN (0, x.space) AND d.defaclobjtype = 'r' AND a.grantee <> d.defaclrole), \
          EXISTS (SELECT FROM pg_proc p WHERE {runner}) \
          FROM (SELECT to_regrole(quote_ident($2))::oid AS role, to_regnamespace(quote_ident($1))::oid AS space) x \
-         LEFT JOIN pg_class c ON c.relnamespace = x.space AND c.relname = 'labctl_migrations' WHERE x.role IS NOT NULL"
+         LEFT JOIN pg_class c ON c.relnamespace = x.space AND c.relname = 'labctl_migrations' \
+         LEFT JOIN pg_auth_members m ON m.roleid = x.role AND m.member = to_regrole(quote_ident(current_user)) AND m.grantor = m.member \
+         WHERE x.role IS NOT NULL"
     )
 });
 
 /// Opens the transaction, takes the schema's lock, looks, and reads the ledger.
 async fn begin(db: &mut Connection, job: &Job<'_>) -> Result<Seen, Fault> {
     db.prepare("labctl_look", &LOOK).await?;
+    runner::prepare(db).await?;
     let (name, role) = (Literal::new(job.schema.name())?, Literal::new(job.role.name())?);
     let script = format!(
         "BEGIN; SET LOCAL lock_timeout = {}; SET LOCAL statement_timeout = '10min'; \
@@ -293,7 +312,7 @@ async fn begin(db: &mut Connection, job: &Job<'_>) -> Result<Seen, Fault> {
     if first(3) != Some(&[Some("t".to_owned())]) {
         return Err(Fault::busy(CALL, "55P03", format!("another session is migrating the schema {}", job.schema)));
     }
-    let Some([Some(transaction), oid, has_ledger, owner, central, plain, member, words, heirs, runner]) = first(4) else {
+    let Some([Some(transaction), oid, has_ledger, owner, central, plain, member, left, words, heirs, runner]) = first(4) else {
         return Err(Fault::refused(CALL, "42704", format!("the migration role {} does not exist", job.role)));
     };
     if oid.is_none() {
@@ -311,8 +330,8 @@ async fn begin(db: &mut Connection, job: &Job<'_>) -> Result<Seen, Fault> {
     }
     let guard = Guard::read(words.as_deref())?;
     let transaction = Literal::new(transaction)?.to_string();
-    let (member, runner) = (holds(member), holds(runner));
-    let mut seen = Seen { opening: None, transaction, member, guard, applied: Vec::new(), make: None, runner, heirs: heirs.clone() };
+    let (member, left, runner) = (holds(member), holds(left), holds(runner));
+    let mut seen = Seen { opening: None, transaction, member, left, guard, applied: Vec::new(), make: None, runner, heirs: heirs.clone() };
     match job.ledger {
         Ledger::Of { .. } if !holds(has_ledger) => {
             return Err(Fault::refused(CALL, "42P01", format!("the schema {} has no ledger", job.schema))
@@ -347,34 +366,37 @@ fn named(step: &Step, mut fault: Fault) -> Fault {
     fault
 }
 
-/// What the schema's ledger is to say, and the statement that makes it say so.
+/// What the schema's ledger is to say, and the statements that make it say so.
 struct Entries {
-    table: String,
-    sql: String,
+    /// The rows to be added: those whose work was there before, and those that are run.
+    rows: [Vec<String>; 2],
     applied: Vec<Step>,
     /// An expression for the position of the next row, where more is asked of it than that number.
     position: Option<String>,
 }
 
 impl Entries {
-    fn after(job: &Job<'_>, seen: &Seen) -> Self {
-        Self { table: format!("{}.{}", job.schema, ledger::TABLE), sql: String::new(), applied: seen.applied.clone(), position: None }
+    fn after(seen: &Seen) -> Self {
+        Self { rows: [Vec::new(), Vec::new()], applied: seen.applied.clone(), position: None }
     }
 
     /// With `held`, as one whose work was there before: it was not run.
     fn add(&mut self, step: &Step, held: bool) -> Result<(), Fault> {
         let (folder, name, checksum) = (Literal::new(&step.folder)?, Literal::new(&step.name)?, Literal::new(&step.checksum)?);
         let position = self.position.take().unwrap_or_else(|| (self.applied.len() + 1).to_string());
-        let table = &self.table;
-        // A ledger made by an older labctl has no such column.
-        let (column, value) = if held { (", baseline", ", true") } else { ("", "") };
-        self.sql.push_str(&format!(
-            "INSERT INTO {table} (position, folder, version, name, checksum{column}) \
-             VALUES ({position}, {folder}, {}, {name}, {checksum}{value}); ",
-            step.version
-        ));
+        self.rows[usize::from(!held)].push(format!("({position}, {folder}, {}, {name}, {checksum}{})", step.version, if held { ", true" } else { "" }));
         self.applied.push(step.clone());
         Ok(())
+    }
+
+    /// The statements, each with its end.
+    fn sql(&self, schema: &Ident) -> String {
+        // A ledger made by an older labctl has no column `baseline`.
+        let insert = |(column, rows): (&str, &Vec<String>)| {
+            let into = format!("INSERT INTO {schema}.{} (position, folder, version, name, checksum{column}) VALUES ", ledger::TABLE);
+            if rows.is_empty() { String::new() } else { format!("{into}{}; ", rows.join(", ")) }
+        };
+        [", baseline", ""].into_iter().zip(&self.rows).map(insert).collect()
     }
 }
 
@@ -434,18 +456,18 @@ async fn made(db: &mut Connection, job: &Job<'_>, step: &Step, library: &Library
     db.execute("postgres:RESET ROLE", "RESET ROLE; SET search_path = pg_catalog".to_owned()).await?;
     let mut seen = begin(db, job).await?;
     seen.member = false;
-    let mut entries = Entries::after(job, &seen);
+    let mut entries = Entries::after(&seen);
     if !seen.applied.iter().any(|a| a.folder == step.folder && a.version == step.version) {
         entries.add(step, false)?;
     }
-    let central = central::write(job.schema, job.tenant, &entries.applied, false)?;
+    let central = central::write(job.schema, job.tenant, &entries.applied, db.prepared())?;
     let (acts, after) = match (job.shared.is_some(), seen.runner) {
         (true, _) => (format!("SET LOCAL ROLE {role}; "), format!("RESET ROLE; REVOKE {role} FROM CURRENT_USER; ")),
-        (false, true) => (format!("REVOKE {role} FROM CURRENT_USER; "), runner::after(job.schema, db.prepared(), false)?),
-        (false, false) => (act(db, job, &seen)?, runner::after(job.schema, db.prepared(), false)?),
+        (false, true) => (format!("REVOKE {role} FROM CURRENT_USER; "), runner::after(job.schema, db.prepared())?),
+        (false, false) => (act(db, job, &seen)?, runner::after(job.schema, db.prepared())?),
     };
-    let insert = besides(job, &entries.sql)?;
-    send(db, &[(1, step)], format!("{acts}{insert}{after}{central}; COMMIT; {unlock}")).await?;
+    let insert = besides(job, &entries.sql(job.schema))?;
+    send(db, job, &[(1, step)], format!("{acts}{insert}{after}{central}; COMMIT; {unlock}")).await?;
     failpoint!("migration.index_recorded", job.tenant);
     db.in_transaction(false);
     Ok(())

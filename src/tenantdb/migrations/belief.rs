@@ -36,8 +36,8 @@ pub(super) async fn seen(db: &mut Connection, job: &Job<'_>, applied: &[Step], l
         _ => return Ok(None),
     }
     db.prepare("labctl_ready", READY).await?;
-    db.prepare(runner::SOUND, &format!("(text) AS {}", runner::sound("$1"))).await?;
-    db.prepare(central::WRITE, central::WRITING).await?;
+    runner::prepare(db).await?;
+    central::prepare(db).await?;
     let tag = |key: &str, value: &str| Literal::new(serde_json::json!({ key: value }).to_string().trim_matches(['{', '}']));
     let opening = format!(
         "BEGIN; SET LOCAL lock_timeout = {}; SET LOCAL statement_timeout = '10min'; EXECUTE labctl_ready ({}, {}, {}, {}, {}, {})",
@@ -53,6 +53,7 @@ pub(super) async fn seen(db: &mut Connection, job: &Job<'_>, applied: &[Step], l
         opening: Some(opening),
         transaction: String::new(),
         member: false,
+        left: false,
         guard: None,
         applied: applied.to_vec(),
         make: None,

@@ -140,18 +140,26 @@ pub(in crate::tenantdb) async fn rename(db: &mut Connection, from: &Ident, to: &
 }
 
 /// The name by which [`WRITING`] is prepared.
-pub(super) const WRITE: &str = "labctl_central";
+const WRITE: &str = "labctl_central";
 
 /// Writes where a schema stands in one folder: schema, folder, the schema's name as SQL has it, tenant, version, digest.
-pub(super) const WRITING: &str = "(text, text, regnamespace, text, integer, text) AS \
+const WRITING: &str = "(text, text, regnamespace, text, integer, text) AS \
      INSERT INTO labctl_ledger.schemas (schema, folder, oid, tenant, version, digest) VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (schema, folder) DO UPDATE SET \
      oid = excluded.oid, tenant = excluded.tenant, version = excluded.version, digest = excluded.digest, migrated_at = pg_catalog.clock_timestamp()";
+
+/// Prepares what [`write`] executes.
+///
+/// # Errors
+/// As the statement's fault.
+pub(super) async fn prepare(db: &mut Connection) -> Result<(), Fault> {
+    db.prepare(WRITE, WRITING).await
+}
 
 /// Statements that write where a schema stands, for the end of the transaction that brought it there.
 ///
 /// # Errors
 /// Refused when a name cannot be a text.
-pub(super) fn write(schema: &Ident, tenant: &str, steps: &[Step], is_prepared: bool) -> Result<String, Fault> {
+pub(super) fn write(schema: &Ident, tenant: &str, steps: &[Step], prepared: &[&str]) -> Result<String, Fault> {
     let (name, space) = (Literal::new(schema.name())?, Literal::new(&schema.to_string())?);
     let mut rows = Vec::new();
     for (folder, at) in standing(steps) {
@@ -161,7 +169,7 @@ pub(super) fn write(schema: &Ident, tenant: &str, steps: &[Step], is_prepared: b
     if rows.is_empty() {
         return forget(schema);
     }
-    if is_prepared {
+    if prepared.contains(&WRITE) {
         return Ok(rows.iter().map(|row| format!("EXECUTE {WRITE} {row}")).collect::<Vec<_>>().join("; "));
     }
     let (_, insert) = WRITING.split_once("INSERT").unwrap_or_default();
@@ -173,13 +181,18 @@ pub(super) fn forget(schema: &Ident) -> Result<String, Fault> {
     Ok(format!("DELETE FROM {TABLE} WHERE schema = {}", Literal::new(schema.name())?))
 }
 
-/// Fresh statistics of the catalogs, after many schemas were changed. A server that does not let us only warns.
+/// Fresh statistics of the catalogs, after many schemas were changed: of a third of the rows that PostgreSQL would take by default, since how many
+/// there are is what matters, and a fleet waits for it. A server that does not let us only warns.
 ///
 /// # Errors
 /// As the statement's faults.
 pub async fn analyse(db: &mut Connection) -> Result<(), Fault> {
     const CATALOGS: &str = "pg_class, pg_attribute, pg_index, pg_constraint, pg_depend, pg_type, pg_namespace, pg_description";
-    db.execute("postgres:ANALYZE", format!("SET client_min_messages = error; ANALYZE {CATALOGS}, {TABLE}; SET client_min_messages = warning")).await
+    db.execute(
+        "postgres:ANALYZE",
+        format!("SET client_min_messages = error; SET default_statistics_target = 30; ANALYZE {CATALOGS}, {TABLE}; {}", runner::RESTORE),
+    )
+    .await
 }
 
 #[cfg(test)]

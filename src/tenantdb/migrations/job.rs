@@ -75,6 +75,8 @@ pub(super) struct Seen {
     /// The number of the transaction it was looked in, as SQL has it.
     pub(super) transaction: String,
     pub(super) member: bool,
+    /// A run that was killed has left the administrator a member.
+    pub(super) left: bool,
     /// For whom the schema's tables are guarded.
     pub(super) guard: Option<Guard>,
     pub(super) applied: Vec<Step>,

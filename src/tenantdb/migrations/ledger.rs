@@ -86,7 +86,7 @@ pub fn version(steps: &[Step]) -> String {
 pub(super) fn making(schema: &Ident, admin: &Ident, comment: &str, heirs: Option<&str>) -> Result<String, Fault> {
     let table = format!("{schema}.{TABLE}");
     let revoke = heirs.map_or_else(String::new, |heirs| format!("REVOKE ALL ON {table} FROM {heirs};"));
-    // The administrator reads, so that looking, later, needs no membership: looking never writes.
+    // `baseline`: its work was in the schema before labctl was; recorded, not run. The administrator reads, so that looking, later, needs no membership: looking never writes.
     Ok(format!(
         "CREATE TABLE {table} (
             position integer PRIMARY KEY,
@@ -98,7 +98,6 @@ pub(super) fn making(schema: &Ident, admin: &Ident, comment: &str, heirs: Option
             baseline boolean NOT NULL DEFAULT false,
             UNIQUE (folder, version)
         );
-        COMMENT ON COLUMN {table}.baseline IS 'Its work was in the schema before labctl was: recorded, not run';
         COMMENT ON TABLE {table} IS {};
         {revoke}
         GRANT SELECT ON {table} TO {admin}",

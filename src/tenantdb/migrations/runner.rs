@@ -14,16 +14,14 @@
 
 use super::central::SCHEMA;
 use crate::engine::fault::Fault;
+use crate::tenantdb::connect::Connection;
 use crate::tenantdb::quote::{Ident, Literal};
 
 /// The function that executes its argument, with the rights of whoever calls it. Of another type than the schemas' own, among whose names its own might be.
-pub(super) const EXECUTE: &str = "labctl_ledger.execute(varchar)";
+pub(in crate::tenantdb) const EXECUTE: &str = "labctl_ledger.execute(varchar)";
 
 /// The statement that makes it.
 pub(super) const EXECUTING: &str = "CREATE OR REPLACE FUNCTION labctl_ledger.execute(varchar) RETURNS void LANGUAGE plpgsql AS $$BEGIN EXECUTE $1; END$$";
-
-/// What [`call`] answers.
-pub(super) const RAN: &str = "labctl: ran as its role";
 
 /// From this version on the server keeps plans of functions in SQL, too: each [`call`] counts as one use more of a session.
 pub(super) const KEEPS: u32 = 180_000;
@@ -37,17 +35,15 @@ pub(super) fn is_right(schema: &str, role: &str) -> String {
     )
 }
 
-/// Statements that make it, within a transaction that nobody else's code has run in yet. It begins as the administrator's, who alone may name what it
-/// calls. The administrator is a member of the role meanwhile; after it only where it was before, as `member` says.
-pub(super) fn making(schema: &Ident, role: &Ident, admin: &Ident, member: bool) -> String {
+/// Statements that make it, for an administrator who is a member of the role, within a transaction that nobody else's code has run in yet. It begins as
+/// the administrator's, who alone may name what it calls.
+pub(in crate::tenantdb) fn making(schema: &Ident, role: &Ident, admin: &Ident) -> String {
     let function = format!("{schema}.{schema}(text)");
-    let (grant, revoke) =
-        if member { (String::new(), String::new()) } else { (format!("GRANT {role} TO CURRENT_USER; "), format!("REVOKE {role} FROM CURRENT_USER; ")) };
     // Its schema must be one that the role may create in. Until the commit it is nobody's but ours to see.
     format!(
-        "{}; {grant}CREATE FUNCTION {function} RETURNS void LANGUAGE sql SECURITY DEFINER BEGIN ATOMIC SELECT {SCHEMA}.execute($1::varchar); END; \
+        "{}; CREATE FUNCTION {function} RETURNS void LANGUAGE sql SECURITY DEFINER BEGIN ATOMIC SELECT {SCHEMA}.execute($1::varchar); END; \
          REVOKE ALL ON FUNCTION {function} FROM PUBLIC; ALTER FUNCTION {function} OWNER TO {role}; GRANT EXECUTE ON FUNCTION {function} TO {admin}; \
-         ALTER FUNCTION {function} SET SCHEMA {SCHEMA}; {revoke}",
+         ALTER FUNCTION {function} SET SCHEMA {SCHEMA}",
         dropping(schema)
     )
 }
@@ -57,12 +53,12 @@ pub(in crate::tenantdb) fn dropping(schema: &Ident) -> String {
     format!("DROP FUNCTION IF EXISTS {SCHEMA}.{schema}(text)")
 }
 
-/// An expression that runs statements, and is [`RAN`] when they have ended well. Names in them without a schema are looked up in the path in force.
+/// An expression that runs statements, and is NULL when they have ended well. Names in them without a schema are looked up in the path in force.
 ///
 /// # Errors
 /// Refused when they cannot be a text.
 pub(super) fn call(schema: &Ident, sql: &str) -> Result<String, Fault> {
-    Ok(format!("pg_catalog.concat({SCHEMA}.{schema}({}), '{RAN}')", Literal::new(sql)?))
+    Ok(format!("{SCHEMA}.{schema}({})", Literal::new(sql)?))
 }
 
 /// Stands in the error by which the server ends a script after which a statement prepared by a tenant's code would be left in the session. The
@@ -74,13 +70,14 @@ pub(super) const PREPARED: &str = "labctl: a statement was prepared, or one is g
 pub(super) const DEFERRED: &str = "labctl: a trigger may be deferred";
 
 /// The statement that keeps what may run at the commit out: in the schema that this expression names nothing can be deferred but unique and primary
-/// keys, whose check calls nobody's function. That of a foreign key does: casts between its columns' types, predicates of indexes. One table's
-/// triggers after the other's: joined, the server may come to read all triggers of the database.
+/// keys, whose check calls nobody's function. That of a foreign key does: casts between its columns' types, predicates of indexes. The schema's tables are an
+/// array, by which the server goes through the triggers' index once; looked for one by one they cost twenty times as much, and joined it may come to read
+/// all triggers of the database.
 pub(super) fn sound(schema: &str) -> String {
     format!(
-        "SELECT CASE WHEN EXISTS (SELECT FROM pg_depend d WHERE d.refclassid = 'pg_namespace'::regclass AND d.refobjid = {schema}::regnamespace \
-         AND d.classid = 'pg_class'::regclass AND (SELECT count(*) FROM pg_trigger t WHERE t.tgrelid = d.objid AND t.tgdeferrable \
-         AND (NOT t.tgisinternal OR (SELECT c.contype FROM pg_constraint c WHERE c.oid = t.tgconstraint) NOT IN ('u', 'p'))) > 0) \
+        "SELECT CASE WHEN EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = ANY (ARRAY(SELECT d.objid FROM pg_depend d WHERE d.refclassid = 'pg_namespace'::regclass \
+         AND d.refobjid = {schema}::regnamespace AND d.classid = 'pg_class'::regclass)) AND t.tgdeferrable \
+         AND (NOT t.tgisinternal OR (SELECT c.contype FROM pg_constraint c WHERE c.oid = t.tgconstraint) NOT IN ('u', 'p'))) \
          THEN concat('{DEFERRED}', current_user)::integer ELSE 0 END"
     )
 }
@@ -91,9 +88,9 @@ pub(super) fn sound(schema: &str) -> String {
 ///
 /// # Errors
 /// Refused when the schema's name cannot be a text.
-pub(super) fn after(schema: &Ident, prepared: &[&str], is_prepared: bool) -> Result<String, Fault> {
+pub(super) fn after(schema: &Ident, prepared: &[&str]) -> Result<String, Fault> {
     let name = Literal::new(&schema.to_string())?;
-    let sound = if is_prepared { format!("EXECUTE {SOUND} ({name})") } else { sound(&name.to_string()) };
+    let sound = if prepared.contains(&SOUND) { format!("EXECUTE {SOUND} ({name})") } else { sound(&name.to_string()) };
     let (count, names) = (prepared.len(), Literal::new(&format!("{{{}}}", prepared.join(",")))?);
     Ok(format!(
         "{RESTORE}; CLOSE ALL; \
@@ -103,7 +100,15 @@ pub(super) fn after(schema: &Ident, prepared: &[&str], is_prepared: bool) -> Res
 }
 
 /// The name [`sound`] is prepared by.
-pub(super) const SOUND: &str = "labctl_sound";
+const SOUND: &str = "labctl_sound";
+
+/// Prepares what comes [`after`].
+///
+/// # Errors
+/// As the statement's fault.
+pub(super) async fn prepare(db: &mut Connection) -> Result<(), Fault> {
+    db.prepare(SOUND, &format!("(text) AS {}", sound("$1"))).await
+}
 
 /// Whatever anybody has set, for the transaction or the session, is as labctl began it.
 pub(super) const RESTORE: &str = "RESET ALL";
