@@ -57,7 +57,7 @@ fn ledgers_of(name: &Ident, steps: &[Step]) -> String {
     )
 }
 
-/// Schemas as labctl leaves them: owner, comments, grants, migrations, both ledgers, each in one transaction of one message. The role that
+/// Schemas as labctl leaves them: owner, comments, grants, the function that runs what is theirs, migrations, both ledgers, each in one transaction of one message. The role that
 /// connects and the central ledger are there.
 pub async fn create(hands: &mut Hands, ground: &Ground<'_>, tag: &str, range: Range<usize>, steps: &[Step], library: &Library) {
     let files: String = steps.iter().map(|s| format!("{};\n", library.file(&s.checksum).unwrap().sql)).collect();
@@ -71,9 +71,12 @@ pub async fn create(hands: &mut Hands, ground: &Ground<'_>, tag: &str, range: Ra
         let (owner, migration, app) = (&parties.owner, &parties.migration, &parties.app);
         format!(
             "BEGIN; CREATE SCHEMA {name} AUTHORIZATION {owner}; COMMENT ON SCHEMA {name} IS '{}'; {};
+             CREATE FUNCTION labctl_ledger.{name}(text) RETURNS void LANGUAGE sql SECURITY DEFINER BEGIN ATOMIC SELECT labctl_ledger.execute($1, true); END;
+             REVOKE ALL ON FUNCTION labctl_ledger.{name}(text) FROM PUBLIC; ALTER FUNCTION labctl_ledger.{name}(text) OWNER TO {migration};
+             GRANT EXECUTE ON FUNCTION labctl_ledger.{name}(text) TO {admin};
              SET LOCAL search_path = {name}; SET LOCAL ROLE {migration};
              CREATE TABLE labctl_migrations (position integer PRIMARY KEY, folder text NOT NULL, version integer NOT NULL CHECK (version > 0), name text NOT NULL,
-                 checksum text NOT NULL CHECK (checksum ~ '^[0-9a-f]{{64}}$'), applied_at timestamptz NOT NULL DEFAULT clock_timestamp(), UNIQUE (folder, version));
+                 checksum text NOT NULL CHECK (checksum ~ '^[0-9a-f]{{64}}$'), applied_at timestamptz NOT NULL DEFAULT clock_timestamp(), baseline boolean NOT NULL DEFAULT false, UNIQUE (folder, version));
              COMMENT ON TABLE labctl_migrations IS '{}'; REVOKE ALL ON labctl_migrations FROM {app}; GRANT SELECT ON labctl_migrations TO {admin};
              {files} {}; COMMIT",
             ground.comment("postgres_schema", tag, n),

@@ -111,7 +111,7 @@ impl Report {
         let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
         let load = load.split_whitespace().next().unwrap_or("unknown").to_owned();
         let mut text = format!(
-            "# Migrations, measured\n\nWritten by `cargo bench --bench migrations`: PostgreSQL {}, {cores} cores, {profile} of labctl; client and server \
+            "# Migrations, measured\n\nWritten by `cargo bench --bench migrations`: PostgreSQL {}, {cores} cores, {profile} of labctl, `shared_buffers` 1 GB; client and server \
              share the machine, whose load was {load} at the end. What `bare` means, and what limits the rest, is in \
              [Migrations](../migrations.md#how-fast).\n\n| what | by | time | rate | of the floor | client CPU per tenant | server CPU per tenant | peak memory |\n|---|---|--:|--:|--:|--:|--:|--:|\n",
             self.server

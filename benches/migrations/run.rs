@@ -19,6 +19,10 @@ use super::plant::{Ground, schema, tenant};
 
 const LABCTL: &str = env!("CARGO_BIN_EXE_labctl");
 
+/// What the smallest server has that one would give 5,000 tenants (db.t4g.medium, 4 GB: RDS gives a quarter to the buffers). With PostgreSQL's own
+/// defaults their catalogs, several hundred megabytes, do not fit, and who is measured depends on whose pages were thrown out.
+const SERVER: &str = "shared_buffers = '1GB'\nmax_wal_size = '4GB'\n";
+
 /// A sandbox of its own, gone when the measuring is.
 pub struct World {
     dir: PathBuf,
@@ -63,7 +67,12 @@ impl World {
         let flags = Flags { profile: Some(SANDBOX.to_owned()), ..Flags::default() };
         let tools = Settings::resolve(&flags, &Environment::capture()).unwrap().tools_dir;
         let options = Options { dir: dir.join("sandbox"), tools: tools.clone(), python: None, prefer_wheel: false, path: std::env::var_os("PATH") };
-        let sandbox = Sandbox::at(options).start(&|words| println!("{words}")).await.unwrap();
+        let (sandbox, say) = (Sandbox::at(options), |words: &str| println!("{words}"));
+        sandbox.start(&say).await.unwrap();
+        let settings = dir.join("sandbox/postgres/data/postgresql.auto.conf");
+        fs::write(&settings, format!("{}\n{SERVER}", fs::read_to_string(&settings).unwrap())).unwrap();
+        sandbox.stop(&say).await.unwrap();
+        let sandbox = sandbox.start(&say).await.unwrap();
         let passwords: serde_json::Value = serde_json::from_slice(&fs::read(dir.join("sandbox/passwords.json")).unwrap()).unwrap();
         let admin = Login {
             endpoint: format!("127.0.0.1:{}", sandbox.registry.port),
@@ -199,7 +208,7 @@ impl World {
                      baseline boolean NOT NULL DEFAULT false, UNIQUE (folder, version));
                  INSERT INTO {name}.labctl_migrations VALUES {}; COMMENT ON TABLE {name}.labctl_migrations IS '{comment}';
                  ALTER TABLE {name}.labctl_migrations OWNER TO {migrate}; GRANT SELECT ON {name}.labctl_migrations TO labctl_admin;
-                 CREATE FUNCTION labctl_ledger.{name}(text) RETURNS void LANGUAGE sql SECURITY DEFINER BEGIN ATOMIC SELECT labctl_ledger.execute($1::varchar); END;
+                 CREATE FUNCTION labctl_ledger.{name}(text) RETURNS void LANGUAGE sql SECURITY DEFINER BEGIN ATOMIC SELECT labctl_ledger.execute($1, true); END;
                  REVOKE ALL ON FUNCTION labctl_ledger.{name}(text) FROM PUBLIC; ALTER FUNCTION labctl_ledger.{name}(text) OWNER TO {migrate};
                  GRANT EXECUTE ON FUNCTION labctl_ledger.{name}(text) TO labctl_admin; COMMIT",
                 rows.join(", ")

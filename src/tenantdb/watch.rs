@@ -147,7 +147,8 @@ pub async fn schemas(db: &mut Connection, version: i32, names: &[String]) -> Res
     let sql = format!(
         "WITH held AS (SELECT relation FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND granted AND relation IS NOT NULL \
                        AND database = (SELECT oid FROM pg_database WHERE datname = current_database())), \
-         closed AS (SELECT relation FROM held UNION SELECT indrelid FROM pg_index JOIN held ON relation = indexrelid) \
+         direct AS (SELECT relation FROM held UNION SELECT indrelid FROM pg_index JOIN held ON relation = indexrelid), \
+         closed AS (SELECT relation FROM direct UNION SELECT oid FROM pg_class JOIN direct ON relation = reltoastrelid) \
          SELECT n.nspname::text, \
                 CASE WHEN bool_or(h.relation IS NOT NULL) THEN NULL \
                      ELSE coalesce(sum(CASE WHEN h.relation IS NULL THEN pg_total_relation_size(c.oid) END), 0)::bigint END, \

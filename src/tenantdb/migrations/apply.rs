@@ -103,12 +103,13 @@ async fn turn(db: &mut Connection, job: &Job<'_>, seen: Option<Seen>, library: &
     before.get_or_insert_with(|| seen.applied.clone());
     let mut entries = Entries::after(&seen);
     // What is sent at the end, or when it has to be looked in between.
-    let mut script = String::new();
+    let (mut head, mut script) = (String::new(), String::new());
     let mut opened = false;
     if let Some(opening) = seen.opening.take() {
         opened = true;
         db.in_transaction(true);
-        script = format!("{opening}; SET LOCAL search_path = {}; ", job.schema);
+        head = format!("{opening}; ");
+        script = format!("SET LOCAL search_path = {}; ", job.schema);
         entries.position = Some(belief::position(job.schema, &seen.applied)?);
     }
     if let Some(make) = seen.make.take() {
@@ -169,6 +170,7 @@ async fn turn(db: &mut Connection, job: &Job<'_>, seen: Option<Seen>, library: &
                 db.wear(1);
             }
             if !last.is_empty() {
+                last.push_str(runner::ALL_IMMEDIATE);
                 script.push_str(&ran(job, &last)?);
             }
             script.push_str(&runner::after(job.schema, db.prepared())?);
@@ -177,8 +179,15 @@ async fn turn(db: &mut Connection, job: &Job<'_>, seen: Option<Seen>, library: &
             script.push_str(&format!("{last}; RESET ROLE; {}; {back}", runner::RESTORE));
         }
     }
-    script.push_str(&central::write(job.schema, job.tenant, &entries.applied, db.prepared())?);
-    script.push_str("; COMMIT");
+    let central = central::write(job.schema, job.tenant, &entries.applied, db.prepared())?;
+    if job.shared.is_some() {
+        script = format!("{script}{central}; ");
+    } else {
+        // Before anything that is a tenant's: nothing that was prepared is executed after that.
+        head = format!("{head}{central}; ");
+    }
+    sent.iter_mut().for_each(|(begin, _)| *begin += head.chars().count());
+    let script = format!("{head}{script}COMMIT");
     failpoint!("migration.before_commit", job.tenant);
     send(db, job, &sent, script).await?;
     failpoint!("migration.committed", job.tenant);
@@ -260,9 +269,9 @@ async fn send(db: &mut Connection, job: &Job<'_>, files: &[(usize, &Step)], scri
             let why = format!("{step}, or something it set going, has left a prepared statement in the session, or taken one away");
             Fault::refused(CALL, "left_prepared", why).hint("`DEALLOCATE` it in the same file; look which triggers of the schema are not yours")
         }
-        (_, _) if fault.message.contains(runner::DEFERRED) => {
-            let why = "the schema has triggers, foreign keys or exclusion constraints that can be deferred: what they call would run at the commit with the administrator's rights";
-            Fault::refused(CALL, "deferrable", why).hint("make them NOT DEFERRABLE (`SELECT tgrelid::regclass, tgname FROM pg_trigger WHERE tgdeferrable`)")
+        (Some((_, step)), _) if fault.code == "25006" => {
+            let why = format!("{step}, or something it set going, has put off to the commit what writes: {}", fault.message);
+            Fault::refused(CALL, "deferred", why).hint("look which triggers of the schema are not yours: one sets constraints deferred again when it is called")
         }
         // What the server had still to say is lost.
         (_, [(_, first), .., (_, last)]) if fault.class == Class::Unknown => Fault { message: format!("{first} to {last}: {}", fault.message), ..fault },
@@ -299,7 +308,6 @@ static LOOK: LazyLock<String> = LazyLock::new(|| {
 /// Opens the transaction, takes the schema's lock, looks, and reads the ledger.
 async fn begin(db: &mut Connection, job: &Job<'_>) -> Result<Seen, Fault> {
     db.prepare("labctl_look", &LOOK).await?;
-    runner::prepare(db).await?;
     let (name, role) = (Literal::new(job.schema.name())?, Literal::new(job.role.name())?);
     let script = format!(
         "BEGIN; SET LOCAL lock_timeout = {}; SET LOCAL statement_timeout = '10min'; \
@@ -461,13 +469,15 @@ async fn made(db: &mut Connection, job: &Job<'_>, step: &Step, library: &Library
         entries.add(step, false)?;
     }
     let central = central::write(job.schema, job.tenant, &entries.applied, db.prepared())?;
-    let (acts, after) = match (job.shared.is_some(), seen.runner) {
-        (true, _) => (format!("SET LOCAL ROLE {role}; "), format!("RESET ROLE; REVOKE {role} FROM CURRENT_USER; ")),
-        (false, true) => (format!("REVOKE {role} FROM CURRENT_USER; "), runner::after(job.schema, db.prepared())?),
-        (false, false) => (act(db, job, &seen)?, runner::after(job.schema, db.prepared())?),
+    let sql = entries.sql(job.schema);
+    let script = if job.shared.is_some() {
+        format!("SET LOCAL ROLE {role}; {sql}RESET ROLE; REVOKE {role} FROM CURRENT_USER; {central}; ")
+    } else {
+        let acts = if seen.runner { format!("REVOKE {role} FROM CURRENT_USER; ") } else { act(db, job, &seen)? };
+        let sql = besides(job, &format!("{sql}{}", runner::ALL_IMMEDIATE))?;
+        format!("{central}; {acts}{sql}{}", runner::after(job.schema, db.prepared())?)
     };
-    let insert = besides(job, &entries.sql(job.schema))?;
-    send(db, job, &[(1, step)], format!("{acts}{insert}{after}{central}; COMMIT; {unlock}")).await?;
+    send(db, job, &[(1, step)], format!("{script}COMMIT; {unlock}")).await?;
     failpoint!("migration.index_recorded", job.tenant);
     db.in_transaction(false);
     Ok(())

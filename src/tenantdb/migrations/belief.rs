@@ -2,7 +2,7 @@
 //! hold, the server ends the script, nothing has happened, and it is looked.
 
 use super::job::{Job, Ledger, Seen, text};
-use super::{Library, Step, central, ledger, runner};
+use super::{Library, Step, central, ledger};
 use crate::engine::fault::Fault;
 use crate::tenantdb::connect::Connection;
 use crate::tenantdb::quote::{Ident, Literal};
@@ -36,7 +36,6 @@ pub(super) async fn seen(db: &mut Connection, job: &Job<'_>, applied: &[Step], l
         _ => return Ok(None),
     }
     db.prepare("labctl_ready", READY).await?;
-    runner::prepare(db).await?;
     central::prepare(db).await?;
     let tag = |key: &str, value: &str| Literal::new(serde_json::json!({ key: value }).to_string().trim_matches(['{', '}']));
     let opening = format!(

@@ -70,7 +70,7 @@ pub async fn read(db: &mut Connection, schemas: &[&str]) -> Result<BTreeMap<Stri
     Ok(found)
 }
 
-/// Makes the table, unless it is there, and the [function](runner::EXECUTE) that runs what belongs to tenants.
+/// Makes the table, unless it is there, and the function that runs what belongs to tenants.
 ///
 /// # Errors
 /// Refused (`foreign`) when a schema of that name is somebody else's; else as the statements' faults.

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
+use std::time::Duration;
 
 use futures_util::TryStreamExt as _;
 use serde::Deserialize;
@@ -19,6 +20,10 @@ use crate::tenantdb::quote::{Ident, Literal, list};
 const CALL: &str = "postgres:labctl_migrations";
 /// Ledgers read in one transaction: each takes a place in the lock table until it has ended.
 const AT_ONCE: usize = 200;
+/// How long one ledger is waited for.
+const WAIT: Duration = Duration::from_secs(5);
+/// How long one of many is: nobody holds up the others.
+const NO_WAIT: Duration = Duration::from_millis(200);
 /// A ledger with more bytes than this is none that labctl wrote: some ten thousand files.
 const LARGEST: usize = 4 << 20;
 
@@ -46,7 +51,7 @@ pub async fn find(db: &mut Connection, schema: &Ident) -> Result<Option<Found>, 
     if there.is_none() {
         return Ok(None);
     }
-    match in_transaction(db, &[schema.name()]).await {
+    match in_transaction(db, &[schema.name()], WAIT).await {
         // Gone since.
         Err(fault) if matches!(fault.code.as_str(), "42P01" | "3F000") => Ok(None),
         found => Ok(found?.remove(schema.name())),
@@ -68,13 +73,13 @@ pub async fn read(db: &mut Connection, schemas: &[&str]) -> Result<BTreeMap<Stri
     let names: Vec<&str> = free.iter().map(|(name,)| name.as_str()).collect();
     let mut found = BTreeMap::new();
     for some in names.chunks(AT_ONCE) {
-        match in_transaction(db, some).await {
+        match in_transaction(db, some, NO_WAIT).await {
             Ok(read) => found.extend(read),
             Err(fault) if fault.class == Class::Unknown || db.is_closed() => return Err(fault),
             // One of them is in the way of all, and that is its own matter.
             Err(_) => {
                 for one in some.chunks(1) {
-                    match in_transaction(db, one).await {
+                    match in_transaction(db, one, NO_WAIT).await {
                         Ok(read) => found.extend(read),
                         Err(fault) if fault.class == Class::Unknown || db.is_closed() => return Err(fault),
                         Err(_) => {}
@@ -86,8 +91,9 @@ pub async fn read(db: &mut Connection, schemas: &[&str]) -> Result<BTreeMap<Stri
     Ok(found)
 }
 
-async fn in_transaction(db: &mut Connection, schemas: &[&str]) -> Result<BTreeMap<String, Found>, Fault> {
+async fn in_transaction(db: &mut Connection, schemas: &[&str], wait: Duration) -> Result<BTreeMap<String, Found>, Fault> {
     db.begin().await?;
+    db.execute("postgres:SET", format!("SET LOCAL lock_timeout = {}", wait.as_millis())).await?;
     let found = held(db, schemas).await;
     let ended = db.rollback().await;
     found.and_then(|found| ended.map(|()| found))
@@ -107,10 +113,11 @@ pub(super) async fn held(db: &mut Connection, schemas: &[&str]) -> Result<BTreeM
     // Whoever would make something else of them waits from here on.
     let script = format!(
         "LOCK TABLE {} IN ACCESS SHARE MODE; \
-         SELECT n.nspname, has_table_privilege(c.oid, 'SELECT'), pg_table_size(c.oid) > {LARGEST}, \
-         6 = (SELECT count(*) FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND a.attname IN ('position', 'folder', 'version', 'name', 'checksum', 'applied_at')), \
+         SELECT n.nspname, has_table_privilege(c.oid, 'SELECT'), pg_relation_size(c.oid) > {LARGEST} OR coalesce(pg_relation_size(nullif(c.reltoastrelid, 0)), 0) > 0, \
+         6 = (SELECT count(*) FROM pg_attribute a WHERE a.attrelid = c.oid AND NOT a.attisdropped AND a.attgenerated = '' AND (a.attname, a.atttypid) IN \
+         (('position', 'int4'::regtype), ('folder', 'text'::regtype), ('version', 'int4'::regtype), ('name', 'text'::regtype), ('checksum', 'text'::regtype), ('applied_at', 'timestamptz'::regtype))), \
          (SELECT description FROM pg_description WHERE objoid = c.oid AND classoid = 'pg_class'::regclass AND objsubid = 0), \
-         EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attname = 'baseline' AND NOT a.attisdropped) \
+         EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attname = 'baseline' AND a.atttypid = 'bool'::regtype AND a.attgenerated = '' AND NOT a.attisdropped) \
          FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = ANY (ARRAY[{}]::name[]) AND c.relname = {} AND c.relkind = 'r' AND NOT c.relrowsecurity",
         list(tables),
         list(&texts),
@@ -125,7 +132,7 @@ pub(super) async fn held(db: &mut Connection, schemas: &[&str]) -> Result<BTreeM
             return Err(Fault::refused(CALL, "42501", format!("labctl may not read {schema}.{}", ledger::TABLE)));
         }
         if !holds(shaped) {
-            return Err(no_ledger(&schema, "columns are missing"));
+            return Err(no_ledger(&schema, "its columns are others"));
         }
         if holds(large) {
             return Err(no_ledger(&schema, TOO_LARGE));
@@ -140,7 +147,7 @@ pub(super) async fn held(db: &mut Connection, schemas: &[&str]) -> Result<BTreeM
     Ok(found)
 }
 
-const TOO_LARGE: &str = "it has more than 4 MB";
+const TOO_LARGE: &str = "it has more in it than files would bring";
 
 fn no_ledger(schema: &Ident, wrong: impl Display) -> Fault {
     Fault::refused(CALL, "not_a_ledger", format!("{schema}.{} is not as labctl makes a ledger: {wrong}", ledger::TABLE))
@@ -177,6 +184,7 @@ struct Row {
     checksum: String,
     applied_at: String,
     /// `t` or `f`.
+    #[serde(default)]
     baseline: Option<String>,
 }
 

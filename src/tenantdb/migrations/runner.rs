@@ -14,14 +14,14 @@
 
 use super::central::SCHEMA;
 use crate::engine::fault::Fault;
-use crate::tenantdb::connect::Connection;
 use crate::tenantdb::quote::{Ident, Literal};
 
-/// The function that executes its argument, with the rights of whoever calls it. Of another type than the schemas' own, among whose names its own might be.
-pub(in crate::tenantdb) const EXECUTE: &str = "labctl_ledger.execute(varchar)";
+/// The function that executes its first argument, with the rights of whoever calls it. No call with one argument comes to it: a schema may have its name, and
+/// lack its own.
+pub(in crate::tenantdb) const EXECUTE: &str = "labctl_ledger.execute(text,boolean)";
 
 /// The statement that makes it.
-pub(super) const EXECUTING: &str = "CREATE OR REPLACE FUNCTION labctl_ledger.execute(varchar) RETURNS void LANGUAGE plpgsql AS $$BEGIN EXECUTE $1; END$$";
+pub(super) const EXECUTING: &str = "CREATE OR REPLACE FUNCTION labctl_ledger.execute(text, boolean) RETURNS void LANGUAGE plpgsql AS $$BEGIN EXECUTE $1; END$$";
 
 /// From this version on the server keeps plans of functions in SQL, too: each [`call`] counts as one use more of a session.
 pub(super) const KEEPS: u32 = 180_000;
@@ -41,7 +41,7 @@ pub(in crate::tenantdb) fn making(schema: &Ident, role: &Ident, admin: &Ident) -
     let function = format!("{schema}.{schema}(text)");
     // Its schema must be one that the role may create in. Until the commit it is nobody's but ours to see.
     format!(
-        "{}; CREATE FUNCTION {function} RETURNS void LANGUAGE sql SECURITY DEFINER BEGIN ATOMIC SELECT {SCHEMA}.execute($1::varchar); END; \
+        "{}; CREATE FUNCTION {function} RETURNS void LANGUAGE sql SECURITY DEFINER BEGIN ATOMIC SELECT {SCHEMA}.execute($1, true); END; \
          REVOKE ALL ON FUNCTION {function} FROM PUBLIC; ALTER FUNCTION {function} OWNER TO {role}; GRANT EXECUTE ON FUNCTION {function} TO {admin}; \
          ALTER FUNCTION {function} SET SCHEMA {SCHEMA}",
         dropping(schema)
@@ -61,53 +61,32 @@ pub(super) fn call(schema: &Ident, sql: &str) -> Result<String, Fault> {
     Ok(format!("{SCHEMA}.{schema}({})", Literal::new(sql)?))
 }
 
-/// Stands in the error by which the server ends a script after which a statement prepared by a tenant's code would be left in the session. The
-/// next that we execute by its name would be that one.
+/// Stands in the error by which the server ends a script after which a statement prepared by a tenant's code would be left in the session, or a table of the
+/// session's. The next that we execute by its name would be that one.
 pub(super) const PREPARED: &str = "labctl: a statement was prepared, or one is gone";
 
-/// Stands in the error by which the server ends a script in a schema with triggers that would only run at the commit. Up to PostgreSQL 17 they
-/// do so with the rights of whoever commits.
-pub(super) const DEFERRED: &str = "labctl: a trigger may be deferred";
+/// A statement for the end of what is a tenant's: all that waits for the commit is done now, as the tenant.
+pub(super) const ALL_IMMEDIATE: &str = "SET CONSTRAINTS ALL IMMEDIATE; ";
 
-/// The statement that keeps what may run at the commit out: in the schema that this expression names nothing can be deferred but unique and primary
-/// keys, whose check calls nobody's function. That of a foreign key does: casts between its columns' types, predicates of indexes. The schema's tables are an
-/// array, by which the server goes through the triggers' index once; looked for one by one they cost twenty times as much, and joined it may come to read
-/// all triggers of the database.
-pub(super) fn sound(schema: &str) -> String {
-    format!(
-        "SELECT CASE WHEN EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = ANY (ARRAY(SELECT d.objid FROM pg_depend d WHERE d.refclassid = 'pg_namespace'::regclass \
-         AND d.refobjid = {schema}::regnamespace AND d.classid = 'pg_class'::regclass)) AND t.tgdeferrable \
-         AND (NOT t.tgisinternal OR (SELECT c.contype FROM pg_constraint c WHERE c.oid = t.tgconstraint) NOT IN ('u', 'p'))) \
-         THEN concat('{DEFERRED}', current_user)::integer ELSE 0 END"
-    )
-}
-
-/// Statements after the last of a tenant's, before any of ours. Whatever such code has set is as labctl began the session, from here on and after the
-/// commit: only PostgreSQL's own functions are called. Nothing may be prepared in this message, and none of those `prepared` be gone; nothing may
-/// be put off to the commit: triggers, and cursors that are to outlast it, which are read then.
+/// Statements after the last of a tenant's, before the commit, and after all of ours: what comes later in the session finds nothing of such code.
+///
+/// * What is still put off to the commit is done now, again as the tenant, in a transaction in which nothing can be written any more: so nothing new is
+///   put off. Up to PostgreSQL 17 it would be done at the commit with the rights of whoever commits; and no catalog tells what waits, for what is deferred can be
+///   called immediate again. Tables of a session are exempt from that, so there must be none.
+/// * Whatever was set is as labctl began it, for our statements too.
+/// * Cursors that are to outlast the commit would be read by it: there are none.
+/// * Nothing was prepared in this message, and none of those `prepared` is gone.
 ///
 /// # Errors
 /// Refused when the schema's name cannot be a text.
 pub(super) fn after(schema: &Ident, prepared: &[&str]) -> Result<String, Fault> {
-    let name = Literal::new(&schema.to_string())?;
-    let sound = if prepared.contains(&SOUND) { format!("EXECUTE {SOUND} ({name})") } else { sound(&name.to_string()) };
+    let drain = call(schema, ALL_IMMEDIATE)?;
     let (count, names) = (prepared.len(), Literal::new(&format!("{{{}}}", prepared.join(",")))?);
     Ok(format!(
-        "{RESTORE}; CLOSE ALL; \
+        "SET TRANSACTION READ ONLY; SELECT {drain} IS NULL; {RESTORE}; CLOSE ALL; \
          SELECT CASE WHEN count(*) FILTER (WHERE prepare_time >= statement_timestamp()) > 0 OR count(*) FILTER (WHERE name = ANY ({names})) <> {count} \
-         THEN concat('{PREPARED}', current_user)::integer ELSE 0 END FROM pg_prepared_statement(); {sound}; "
+         OR pg_my_temp_schema() <> 0 THEN concat('{PREPARED}', current_user)::integer ELSE 0 END FROM pg_prepared_statement(); "
     ))
-}
-
-/// The name [`sound`] is prepared by.
-const SOUND: &str = "labctl_sound";
-
-/// Prepares what comes [`after`].
-///
-/// # Errors
-/// As the statement's fault.
-pub(super) async fn prepare(db: &mut Connection) -> Result<(), Fault> {
-    db.prepare(SOUND, &format!("(text) AS {}", sound("$1"))).await
 }
 
 /// Whatever anybody has set, for the transaction or the session, is as labctl began it.

@@ -65,6 +65,13 @@ pub(super) fn concurrent(sql: &str) -> Result<Concurrent, (usize, &'static str)>
     let [(line, words)] = all.as_slice() else {
         return Err((all.get(1).map_or(1, |(line, _)| *line), "a file without a transaction holds exactly one statement"));
     };
+    // `U&'\007B'`.
+    if tokens(sql).any(|(kind, token)| is_composed(kind, token)) || sql.to_ascii_lowercase().contains("u&'") {
+        return Err((
+            *line,
+            "a text that begins with `{`, `[` or `(`, or has escapes, may be read as an array, a range or a row, by checks that are the schema's own, before PostgreSQL forbids them to change the role: make the index in a transaction",
+        ));
+    }
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let name = |name: &str| name.to_lowercase();
     match words.as_slice() {
@@ -84,6 +91,17 @@ pub(super) fn concurrent(sql: &str) -> Result<Concurrent, (usize, &'static str)>
             "without a transaction labctl runs only `CREATE [UNIQUE] INDEX CONCURRENTLY name ON …` and `DROP INDEX CONCURRENTLY IF EXISTS name`, which it can do again after a crash",
         )),
     }
+}
+
+/// Whether a text could be one of several values, whose types' checks would run when it is read: or whether that cannot be told.
+fn is_composed(kind: Kind, token: &str) -> bool {
+    let inner = match kind {
+        Kind::Text { escapes: true } => return true,
+        Kind::Text { .. } => token.trim_start_matches('\''),
+        Kind::Dollar => token.splitn(3, '$').last().unwrap_or_default(),
+        _ => return false,
+    };
+    inner.trim_start().starts_with(['{', '[', '('])
 }
 
 /// The line of the first statement that cannot run in a transaction.
@@ -184,6 +202,7 @@ mod tests {
         let name = |n: &str| n.to_owned();
         assert_eq!(concurrent("-- x\nCREATE INDEX CONCURRENTLY By_Day ON a (day);"), Ok(Concurrent::Create(name("by_day"))));
         assert_eq!(concurrent("create unique index concurrently u on a (b) where c"), Ok(Concurrent::Create(name("u"))));
+        assert_eq!(concurrent("create index concurrently u on a (b) where c = 'open' and d <> '' and e > $$2$$"), Ok(Concurrent::Create(name("u"))));
         assert_eq!(concurrent("drop index concurrently if exists u"), Ok(Concurrent::Drop(name("u"))));
         for (sql, line) in [
             ("create index concurrently if not exists a on b (c)", 1),
@@ -191,6 +210,10 @@ mod tests {
             ("create index concurrently \"A\" on b (c)", 1),
             ("\ncreate index a on b (c)", 2),
             ("drop index concurrently a", 1),
+            ("create index concurrently a on b (c) where tags @> ' [\"a\"]'", 1),
+            ("create index concurrently a on b (c) where d = $q${x}$q$", 1),
+            ("create index concurrently a on b (c) where d = E'\\x7bx}'", 1),
+            ("create index concurrently a on b (c) where d = u&'\\007bx}'", 1),
             ("vacuum a", 1),
             ("create index concurrently a on b (c);\nselect 1", 2),
             ("", 1),

@@ -282,5 +282,6 @@ async fn looking_at_a_ledger_calls_nothing_its_owner_has_put_into_it() {
     )
     .await
     .unwrap();
-    assert_eq!(all[5].diff(&old.cx).await, Diff::Same);
+    let fault = all[5].kind().observe(&old.cx, &all[5].target(), None).await.unwrap_err();
+    assert_eq!(fault.code, "not_a_ledger", "{fault}");
 }

@@ -28,7 +28,7 @@ fn deferred(when: &str) -> String {
     )
 }
 
-const UNPLANT: &str = "DROP TABLE IF EXISTS fk, pk; DROP TRIGGER IF EXISTS evil ON labctl_migrations; DROP FUNCTION IF EXISTS evil() CASCADE; \
+const UNPLANT: &str = "DROP TABLE IF EXISTS fk, pk, again; DROP TRIGGER IF EXISTS evil ON labctl_migrations; DROP FUNCTION IF EXISTS evil() CASCADE; \
                        ALTER TABLE labctl_migrations ALTER applied_at SET DEFAULT clock_timestamp()";
 
 /// As the migration role, by its password.
@@ -61,9 +61,9 @@ async fn code_left_in_a_schema_never_runs_as_the_administrator() {
             "ALTER TABLE labctl_migrations ALTER applied_at SET DEFAULT '2026-01-01'::timestamptz + set_config('role', 'none', false)::interval".to_owned(),
         ),
         ("42501", trigger(STEAL)),
-        ("deferrable", deferred("DEFERRED")),
-        ("deferrable", deferred("DEFERRED").replace(STEAL, &format!("EXECUTE 'RESET ROLE'; {STEAL}"))),
-        ("deferrable", "CREATE TABLE pk (id int PRIMARY KEY); CREATE TABLE fk (id int REFERENCES pk DEFERRABLE)".to_owned()),
+        // What waits for the commit is done before it, as the tenant.
+        ("42501", deferred("DEFERRED")),
+        ("left_role", deferred("DEFERRED").replace(STEAL, &format!("EXECUTE 'RESET ROLE'; {STEAL}"))),
         ("left_prepared", trigger("EXECUTE 'PREPARE labctl_other AS SELECT 1'")),
         ("left_prepared", trigger("EXECUTE 'DEALLOCATE ALL'")),
     ];
@@ -101,6 +101,48 @@ async fn code_left_in_a_schema_never_runs_as_the_administrator() {
     plant(&ground, UNPLANT).await;
     assert_eq!(ground.migrate(4, &steps[..3]).await.unwrap().after.len(), 4, "and its session is not used again");
     nothing_was_stolen(&mut ground, "a statement of ours was replaced").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_for_the_commit_is_done_before_it_whatever_the_catalogs_say() {
+    let mut ground = Ground::new("waiting").await;
+    let steps = ground.steps.clone();
+    // A foreign key that can be deferred for as long as its check is put off, and is as it was when anybody looks. Its check plans a query on a table with an
+    // index whose predicate declares a cursor that is to outlast the commit, which reads it: with the rights of whoever commits.
+    let key = format!(
+        "CREATE TABLE pk (id int PRIMARY KEY); INSERT INTO pk VALUES (1); CREATE TABLE fk (id int CONSTRAINT c REFERENCES pk); \
+         CREATE FUNCTION payload() RETURNS int LANGUAGE plpgsql AS $$ BEGIN {STEAL}; RETURN 1; END $$; \
+         CREATE FUNCTION held() RETURNS int LANGUAGE plpgsql AS $$ BEGIN IF current_setting('evil.on', true) = '1' THEN \
+             PERFORM set_config('evil.on', '0', true); EXECUTE 'DECLARE held CURSOR WITH HOLD FOR SELECT waiting_schema.payload()'; END IF; RETURN 1; END $$; \
+         CREATE FUNCTION same(int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN PERFORM waiting_schema.held(); RETURN 1; END $$; \
+         CREATE INDEX told ON fk (id) WHERE same(1) = 1; {}",
+        trigger(
+            "PERFORM set_config('evil.on', '1', true); ALTER TABLE fk ALTER CONSTRAINT c DEFERRABLE INITIALLY DEFERRED; DELETE FROM pk; \
+             ALTER TABLE fk ALTER CONSTRAINT c NOT DEFERRABLE"
+        )
+    );
+    plant(&ground, &key).await;
+    assert_eq!(ground.migrate(3, &steps[..2]).await.unwrap().after.len(), 3);
+    nothing_was_stolen(&mut ground, "a foreign key").await;
+    assert_eq!(ground.texts("SELECT id::text FROM waiting_schema.pk").await, [""; 0], "it came so far");
+    plant(&ground, "INSERT INTO pk VALUES (1)").await;
+    let mut admin = ground.admin().await;
+    assert_eq!(ground.migrate_by(&mut admin, 4, None).await.unwrap().after.len(), 4);
+    drop(admin);
+    nothing_was_stolen(&mut ground, "a foreign key, looked").await;
+    plant(&ground, UNPLANT).await;
+
+    // What puts itself off again finds that it cannot write any more, and so cannot be put off.
+    let again = format!(
+        "CREATE TABLE again (n int); INSERT INTO again VALUES (1); {}; CREATE CONSTRAINT TRIGGER evil AFTER UPDATE ON again DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION evil()",
+        deferred("DEFERRED").replace(STEAL, "SET CONSTRAINTS ALL DEFERRED; UPDATE again SET n = n + 1")
+    );
+    plant(&ground, &again).await;
+    refused(ground.migrate(5, &steps[..4]).await, "deferred", "what puts itself off again");
+    plant(&ground, UNPLANT).await;
+    // An honest one may wait until the end of the file.
+    plant(&ground, "CREATE TABLE pk (id int PRIMARY KEY); CREATE TABLE fk (id int REFERENCES pk DEFERRABLE INITIALLY DEFERRED)").await;
+    assert_eq!(ground.migrate(5, &steps[..4]).await.unwrap().after.len(), 5);
 }
 
 /// As the migration role: a function that writes down who called it, whoever that is, as one that only ever answers the same.
